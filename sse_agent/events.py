@@ -1,0 +1,292 @@
+"""What happened inside, as frozen values: one feed for console, log lines and tests.
+
+No event carries a secret or an upload URL. `name` is stable and documented (docs/reference/log-events.md);
+the fields of the class are the fields of the log line.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from sse_agent.lifecycle import UploadState
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The root of all events."""
+
+    name: ClassVar[str]
+    level: ClassVar[str] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStarted(Event):
+    """The journal is open. Counts are by state; `queued_bytes` counts what is not yet confirmed."""
+
+    name: ClassVar[str] = "agent.started"
+    version: str
+    client_id: str
+    control_plane: str
+    epoch: int
+    uploads: dict[str, int]
+    queued_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStopping(Event):
+    """A signal came; what is under way is brought to a safe point."""
+
+    name: ClassVar[str] = "agent.stopping"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStopped(Event):
+    """The journal is closed after this."""
+
+    name: ClassVar[str] = "agent.stopped"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConnected(Event):
+    """HELLO was read."""
+
+    name: ClassVar[str] = "stream.connected"
+    transport: str
+    resumed: bool
+    latest: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost(Event):
+    """The stream ended or could not be opened; `wait_s` until the next try."""
+
+    name: ClassVar[str] = "stream.lost"
+    level: ClassVar[str] = "warning"
+    reason: str
+    wait_s: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset(Event):
+    """The control plane does not know our cursor; the whole state is reported again."""
+
+    name: ClassVar[str] = "stream.reset"
+    level: ClassVar[str] = "warning"
+    reason: str
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentParked(Event):
+    """Another agent took this one's place, or it was deleted; nothing is sent until `wait_s` have passed."""
+
+    name: ClassVar[str] = "agent.parked"
+    level: ClassVar[str] = "error"
+    reason: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReceived(Event):
+    """A command is durable."""
+
+    name: ClassVar[str] = "command.received"
+    command_id: str
+    type: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRepeated(Event):
+    """A command came again; its last acknowledgement goes out again."""
+
+    name: ClassVar[str] = "command.repeated"
+    level: ClassVar[str] = "debug"
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFinished(Event):
+    """The final acknowledgement of a command is durable. `detail` is for people at this machine only."""
+
+    name: ClassVar[str] = "command.finished"
+    command_id: str
+    type: str
+    status: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadQueued(Event):
+    """An upload stands in the queue: new, resumed, revived or displaced."""
+
+    name: ClassVar[str] = "upload.queued"
+    file_id: str
+    file_name: str
+    size: int
+    offset: int
+    priority: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadStarted(Event):
+    """A worker carries it now, from `offset`."""
+
+    name: ClassVar[str] = "upload.started"
+    file_id: str
+    file_name: str
+    size: int
+    offset: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResumedAt(Event):
+    """The tus server said how much it has."""
+
+    name: ClassVar[str] = "upload.offset"
+    level: ClassVar[str] = "debug"
+    file_id: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgressed(Event):
+    """Bytes moved. `rate` in bytes per second. The console reads it; the log thins it out."""
+
+    name: ClassVar[str] = "upload.progress"
+    level: ClassVar[str] = "debug"
+    file_id: str
+    offset: int
+    bytes_sent: int
+    size: int
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadWaiting(Event):
+    """Trouble; tried again at `next_try_at`."""
+
+    name: ClassVar[str] = "upload.waiting"
+    level: ClassVar[str] = "warning"
+    file_id: str
+    offset: int
+    reason: str
+    next_try_at: datetime
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPaused(Event):
+    """Paused by a person."""
+
+    name: ClassVar[str] = "upload.paused"
+    file_id: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadCompleted(Event):
+    """The tus server confirmed the last byte."""
+
+    name: ClassVar[str] = "upload.completed"
+    file_id: str
+    file_name: str
+    size: int
+    sha256: str
+    seconds: float
+    confirmation: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadEnded(Event):
+    """Failed or cancelled. `detail` is for people at this machine only."""
+
+    name: ClassVar[str] = "upload.ended"
+    level: ClassVar[str] = "warning"
+    file_id: str
+    state: UploadState
+    code: str
+    message: str
+    detail: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageShown(Event):
+    """A chat line; `mine` when it was typed at this console."""
+
+    name: ClassVar[str] = "chat.message"
+    sender: str
+    text: str
+    mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SenderHeldUp(Event):
+    """POSTs do not get through."""
+
+    name: ClassVar[str] = "sender.waiting"
+    level: ClassVar[str] = "warning"
+    reason: str
+    wait_s: float
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageBuried(Event):
+    """The control plane refused a message for good; it is kept as a dead letter."""
+
+    name: ClassVar[str] = "sender.dead_letter"
+    level: ClassVar[str] = "error"
+    message_id: str
+    type: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTrouble(Event):
+    """The journal cannot be written; no command is taken until it can."""
+
+    name: ClassVar[str] = "journal.trouble"
+    level: ClassVar[str] = "error"
+    reason: str
+
+
+Listener = Callable[[Event], None]
+
+
+class Feed:
+    """Hands every event to every listener, at once and in order; a listener must not block.
+
+    The last few events are kept, so that a listener which comes late (the console, a test) has the beginning.
+    """
+
+    def __init__(self, kept: int = 256) -> None:
+        self._listeners: list[Listener] = []
+        self._recent: deque[Event] = deque(maxlen=kept)
+
+    def emit(self, event: Event) -> None:
+        """Only on the event loop's thread."""
+        self._recent.append(event)
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Within the block `listener` gets every event, the recent ones first."""
+        for event in tuple(self._recent):
+            listener(event)
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
