@@ -3,6 +3,7 @@
     AgentError
     ├── TryAgain             not now: wait as retry.py says, then the same again
     │   ├── Unauthorized     take a fresh credential first
+    │   ├── NotAllowedNow    people have to mend something: wait longer
     │   └── Parked           another agent holds our place, or we were deleted: ask again much later
     ├── GiveUp               never: record the refusal under its error code and go on with something else
     ├── Stopped              our own side broke it off: a pause, a cancel, a shutdown
@@ -71,6 +72,10 @@ class TryAgain(AgentError):
 
 class Unauthorized(TryAgain):
     """401: the credential is expired or unknown; a fresh one may help, once."""
+
+
+class NotAllowedNow(TryAgain):
+    """403 or 404 to a message: a lost scope, a restored database."""
 
 
 class Parked(TryAgain):

@@ -124,6 +124,18 @@ class CommandFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CommandStumbled(Event):
+    """A bug: carrying out a command raised something nobody expected. After the third time it is put aside."""
+
+    name: ClassVar[str] = "command.stumbled"
+    level: ClassVar[str] = "error"
+    command_id: str
+    type: str
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class UploadQueued(Event):
     """An upload stands in the queue: new, resumed, revived or displaced."""
 

@@ -55,7 +55,8 @@ class DeliveryState(StrEnum):
 
 COMMAND: Mapping[CommandState, frozenset[CommandState]] = {
     CommandState.RECEIVED: frozenset({CommandState.OPEN, CommandState.FINISHED}),
-    CommandState.OPEN: frozenset({CommandState.FINISHED}),
+    # Back to `received` at a start: what was being done aside when the process ended is done again.
+    CommandState.OPEN: frozenset({CommandState.FINISHED, CommandState.RECEIVED}),
     CommandState.FINISHED: frozenset(),
 }
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, Literal, NamedTuple, NewType
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -244,6 +244,72 @@ def _explain(error: ValidationError) -> str:
     wrong = error.errors(include_url=False, include_input=False, include_context=False)
     lines = [f"{'.'.join(str(part) for part in item['loc']) or 'message'}: {item['msg']}" for item in wrong[:3]]
     return "; ".join(line[:200] for line in lines)
+
+
+# --- the stream's first frame -----------------------------------------------------------------------
+
+
+class EventId(NamedTuple):
+    """`<numbering>/<n>`: the place of a command in an agent's queue."""
+
+    numbering: str
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.numbering}/{self.n}"
+
+
+def parse_event_id(text: str) -> EventId:
+    """The two parts of an event ID. Raises ValueError."""
+    numbering, slash, n = text.partition("/")
+    if not (slash and 1 <= len(numbering) <= 32 and numbering.isascii() and numbering.isalnum()):
+        raise ValueError("an event ID is <numbering>/<n>")
+    if not (n.isascii() and n.isdigit() and len(n) <= 18):
+        raise ValueError("an event ID ends in a decimal number")
+    return EventId(numbering, int(n))
+
+
+class Reset(Wire):
+    """Where an agent goes on whose cursor is not known, and from when on it reports again."""
+
+    cursor: Annotated[str, StringConstraints(max_length=64)]
+    since: Annotated[str, StringConstraints(max_length=64)]
+
+
+class Hello(Wire):
+    """HELLO: how the stream goes on. `latest` and `floor` are the newest and the oldest command kept."""
+
+    protocol: int
+    now: Annotated[str, StringConstraints(max_length=64)]
+    heartbeat_seconds: Annotated[float, Field(ge=1, le=60, strict=False)]
+    resume: bool
+    latest: Annotated[str, StringConstraints(max_length=64)]
+    floor: Annotated[str, StringConstraints(max_length=64)] | None = None
+    reason: Annotated[str, StringConstraints(max_length=256)] | None = None
+    reset: Reset | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Hello":
+        parse_timestamp(self.now)
+        parse_event_id(self.latest)
+        if self.floor is not None:
+            parse_event_id(self.floor)
+        if self.reset is not None:
+            parse_event_id(self.reset.cursor)
+            parse_timestamp(self.reset.since)
+        elif not self.resume:
+            raise ValueError("resume is false, but there is no reset")
+        return self
+
+
+def parse_hello(data: str) -> Hello:
+    """The first frame of a stream. Raises GiveUp, `INVALID_ENVELOPE`."""
+    try:
+        return Hello.model_validate(pydantic_core.from_json(data, allow_inf_nan=False))
+    except ValidationError as error:
+        raise GiveUp(ErrorCode.INVALID_ENVELOPE, _explain(error)) from None
+    except ValueError as error:
+        raise GiveUp(ErrorCode.INVALID_ENVELOPE, f"not JSON: {error}") from None
 
 
 # --- events -----------------------------------------------------------------------------------------

@@ -1,0 +1,230 @@
+"""The composition root: opens resources, one task group, start order, drain."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+import anyio
+
+import sse_agent
+from sse_agent import config, signals
+from sse_agent.carrier import Pace, Ways
+from sse_agent.clock import Clock, timestamp
+from sse_agent.config import Settings, origin_of
+from sse_agent.credentials import FixedToken
+from sse_agent.dispatcher import Dispatcher
+from sse_agent.errors import TryAgain
+from sse_agent.events import AgentStarted, AgentStopped, AgentStopping, Feed, MessageShown
+from sse_agent.files import AllowedFolders
+from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, uploads
+from sse_agent.messages import MESSAGE_LIMIT, Chat, EventType, event
+from sse_agent.parking import Parking
+from sse_agent.presence import Presence
+from sse_agent.progress import ProgressTable
+from sse_agent.sender import Sender
+from sse_agent.stream import Stream
+from sse_agent.terminator import Terminator
+from sse_agent.transport import Speaker, Transport, trust
+from sse_agent.tus import TusSession
+from sse_agent.uploader import Servers, Uploader
+
+DRAIN_S = 10.0
+FAREWELL_S = 4.0
+KEPT = timedelta(days=30)
+PRUNE_EVERY_S = 3600.0
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+class View(Protocol):
+    """What people see. It only renders the feed; `say` is for what a person types."""
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether a person can read and answer."""
+        ...
+
+    async def run(self, feed: Feed, say: Callable[[str], Awaitable[None]]) -> None:
+        """Until cancelled."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is wired together."""
+
+    loops: list[Loop]
+    sender: Sender
+    presence: Presence
+
+
+async def run(settings: Settings, clock: Clock, view: View) -> None:
+    """Run until a signal asks to stop, then drain within `DRAIN_S` seconds. Raises CannotStart."""
+    feed = Feed()
+    config.make_state_dir(settings.state_dir)
+    tls = trust(settings.ca_file)
+    async with AsyncExitStack() as stack:
+        folders = stack.enter_context(AllowedFolders(settings.allowed_folders))
+        journal = await stack.enter_async_context(
+            opened(settings.state_dir, origin=settings.origin, client_id=settings.client_id, clock=clock)
+        )
+        speaker = Speaker(settings.client_id, journal.journal_id, journal.epoch, str(uuid.uuid4()))
+        credential = FixedToken(settings.token.get_secret_value())
+        transport = await stack.enter_async_context(
+            Transport(settings.control_plane_url, speaker, credential, tls, clock)
+        )
+        await journal.write(_recover)
+        feed.emit(await journal.read(_started, settings.control_plane_url, journal.epoch))
+        sender_bell = Bell()
+        parts = _wire(settings, clock, feed, view, journal, folders, transport, sender_bell)
+        stop = stack.enter_context(signals.stopping())
+        async with anyio.create_task_group() as viewing:
+            viewing.start_soon(view.run, feed, _saying(settings.client_id, clock, feed, journal, sender_bell))
+            reason = await _work(parts, stop, feed)
+            with anyio.move_on_after(FAREWELL_S):
+                await parts.sender.drain(parts.presence.farewell(reason))
+            feed.emit(AgentStopped(reason=reason))
+            viewing.cancel_scope.cancel()
+
+
+async def _work(parts: _Parts, stop: signals.Stop, feed: Feed) -> str:
+    """All loops until a signal comes. Cancelled, each loop brings what it has in hand to a safe point."""
+    async with anyio.create_task_group() as group:
+        for loop in parts.loops:
+            group.start_soon(loop)
+        reason = await stop.requested()
+        feed.emit(AgentStopping(reason=reason))
+        stop.end_process_after(DRAIN_S)
+        group.cancel_scope.cancel()
+    return reason
+
+
+def _wire(
+    settings: Settings,
+    clock: Clock,
+    feed: Feed,
+    view: View,
+    journal: Journal,
+    folders: AllowedFolders,
+    transport: Transport,
+    to_sender: Bell,
+) -> _Parts:
+    """Who rings whom is visible here and nowhere else."""
+    to_dispatcher, to_uploader, to_presence, to_terminator = Bell(), Bell(), Bell(), Bell()
+
+    def command_came() -> None:
+        for bell in (to_dispatcher, to_sender):
+            bell.ring()
+
+    def uploads_changed() -> None:
+        for bell in (to_uploader, to_sender, to_presence, to_terminator):
+            bell.ring()
+
+    progress = ProgressTable()
+    parking = Parking(on_park=uploads_changed)
+    sender = Sender(transport.post, journal, feed, clock, parking, to_sender, progress, client_id=settings.client_id)
+    presence = Presence(
+        journal,
+        clock,
+        progress,
+        client_id=settings.client_id,
+        state_dir=settings.state_dir,
+        folders=folders.paths(),
+        announce=sender.announce,
+        publish=sender.publish,
+        on_change=to_presence,
+    )
+    dispatcher = Dispatcher(
+        journal,
+        folders,
+        feed,
+        clock,
+        to_dispatcher,
+        default_endpoint=settings.tus_endpoint,
+        upload_origins=settings.origins,
+        is_attended=lambda: view.is_attended,
+        status=presence.status,
+        on_change=uploads_changed,
+    )
+    servers = Servers(
+        trust=trust(settings.ca_file),
+        proxies=config.proxies(),
+        default_origin=origin_of(settings.tus_endpoint) if settings.tus_endpoint else None,
+        default_token=settings.tus_token.get_secret_value() if settings.tus_token else None,
+    )
+    uploader = Uploader(
+        journal,
+        feed,
+        clock,
+        parking,
+        to_uploader,
+        progress,
+        Ways(folders, journal.write_from_thread, clock, Pace(), settings.client_id),
+        servers,
+        limit=settings.max_concurrent_uploads,
+        no_progress=timedelta(hours=settings.no_progress_hours),
+        renew_token=transport.renew_upload_token,
+        on_change=uploads_changed,
+        on_progress=to_sender.ring,
+    )
+    stream = Stream(
+        transport,
+        journal,
+        feed,
+        clock,
+        parking,
+        client_id=settings.client_id,
+        on_hello=presence.greet,
+        on_command=command_came,
+    )
+    session = TusSession(trust=servers.trust, proxies=servers.proxies, clock=clock)
+    terminator = Terminator(journal, clock, parking, to_terminator, session)
+    pruner = _pruning(journal, clock)
+    # The stream comes last: when the first command arrives, everybody is there.
+    loops = [sender.run, uploader.run, dispatcher.run, presence.run, terminator.run, pruner, stream.run]
+    return _Parts(loops, sender, presence)
+
+
+def _pruning(journal: Journal, clock: Clock) -> Loop:
+    async def prune() -> None:
+        while True:
+            # A full disk is no reason to stop; the next hour may be better.
+            with suppress(TryAgain):
+                await journal.write(_prune)
+            await clock.sleep(PRUNE_EVERY_S)
+
+    return prune
+
+
+def _prune(tx: Transaction) -> None:
+    before = timestamp(tx.now - KEPT)
+    for table in (inbox, uploads, outbox):
+        table.prune(tx, before)
+
+
+def _recover(tx: Transaction) -> None:
+    inbox.reopen(tx)
+    transitions.recover(tx)
+
+
+def _started(tx: Transaction, control_plane: str, epoch: int) -> AgentStarted:
+    counts, left = uploads.counts(tx), uploads.queued_bytes(tx)
+    return AgentStarted(sse_agent.__version__, tx.client_id, control_plane, epoch, counts, left)
+
+
+def _saying(
+    client_id: str, clock: Clock, feed: Feed, journal: Journal, to_sender: Bell
+) -> Callable[[str], Awaitable[None]]:
+    """What a person types at this console goes into the outbox."""
+
+    async def say(text: str) -> None:
+        chat = Chat(text=text[:MESSAGE_LIMIT], from_="console")
+        message = event(EventType.MESSAGE, chat, client_id=client_id, at=clock.now())
+        await journal.write(outbox.put, message, lane="chat")
+        feed.emit(MessageShown(sender="you", text=chat.text, mine=True))
+        to_sender.ring()
+
+    return say

@@ -1,0 +1,285 @@
+"""One file's bytes → tus server, in a worker thread. Every step is in the journal before it is taken."""
+
+import mimetypes
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sse_agent.clock import Clock
+from sse_agent.digest import RunningDigest
+from sse_agent.errors import ErrorCode, GiveUp, Stopped, TryAgain
+from sse_agent.files import AllowedFolders, FileIdentity, OpenFile
+from sse_agent.journal import attempts
+from sse_agent.journal.transitions import Outcome
+from sse_agent.journal.uploads import Upload
+from sse_agent.tus import BodyLimit, OffsetConflict, TusSession, TusUploader, UploadGone, is_refusal
+
+MIB = 1024 * 1024
+BLOCK = 256 * 1024
+FIRST_PATCH = 32 * MIB
+LEAST_PATCH = 1 * MIB
+MOST_PATCH = 1024 * MIB
+PATCH_S = 50.0
+RESYNCS = 4
+RECREATIONS = 3
+
+Write = Callable[..., Any]
+
+
+@dataclass(slots=True)
+class Pace:
+    """What is known of the way to the tus servers, for all uploads: bytes per second, and a proxy's body limit."""
+
+    rate: float | None = None
+    body_limit: int = MOST_PATCH
+
+    def patch_length(self) -> int:
+        """Bytes of a PATCH that ends after about a minute or 1 GiB, so that the confirmed offset moves."""
+        wanted = FIRST_PATCH if self.rate is None else int(self.rate * PATCH_S)
+        return max(LEAST_PATCH, min(wanted, MOST_PATCH, self.body_limit))
+
+
+@dataclass(slots=True)
+class Gauge:
+    """Where the carrier is. It writes, the event loop reads; a torn reading is only a late one."""
+
+    size: int = 0
+    offset: int = 0
+    bytes_sent: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What every carrier needs, and who carries."""
+
+    folders: AllowedFolders
+    write: Write
+    clock: Clock
+    pace: Pace
+    client_id: str
+
+
+class Carrier:
+    """One attempt at one upload. `run` returns the outcome or raises GiveUp, TryAgain or Stopped."""
+
+    def __init__(
+        self, ways: Ways, upload: Upload, token: str | None, session: TusSession, gauge: Gauge, digest: RunningDigest
+    ) -> None:
+        self._ways = ways
+        self._upload = upload
+        self._token = token
+        self._session = session
+        self._gauge = gauge
+        self._digest = digest
+        self._buffer = bytearray(BLOCK)
+        self._sent_limit = upload.sent_limit
+        self._confirmation = "response"
+
+    def run(self) -> Outcome:
+        """Carry it to the end."""
+        with self._ways.folders.open_file(self._upload.name) as file:
+            self._identify(file)
+            tus = self._tus(file)
+            self._establish(tus, file)
+            while tus.offset < tus.size:
+                self._hash_until(file, tus.offset)
+                self._send(tus, file)
+            self._hash_until(file, tus.size)
+            self._check_digest()
+            return Outcome(self._digest.hexdigest(), tus.upload_id, self._confirmation)
+
+    # --- which file ---
+
+    def _identify(self, file: OpenFile) -> None:
+        upload, found = self._upload, file.identity
+        self._gauge.size = found.size
+        if upload.wanted_size is not None and upload.wanted_size != found.size:
+            message = f"the file has {found.size} bytes, the command says {upload.wanted_size}"
+            raise GiveUp(ErrorCode.SIZE_MISMATCH, message)
+        if upload.url is not None and upload.file_identity is not None:
+            self._compare(FileIdentity.from_text(upload.file_identity), found)
+
+    def _compare(self, before: FileIdentity, now: FileIdentity) -> None:
+        if now.size < before.size:
+            message = f"the file shrank from {before.size} to {now.size} bytes while it was uploaded"
+            raise GiveUp(ErrorCode.FILE_SHRUNK, message, retryable=True)
+        if now != before:
+            raise GiveUp(ErrorCode.FILE_CHANGED, "the file changed while it was uploaded", retryable=True)
+
+    # --- the upload on the server ---
+
+    def _tus(self, file: OpenFile) -> TusUploader:
+        name = file.name
+        media_type = mimetypes.guess_type(name.decode(errors="replace"))[0] or "application/octet-stream"
+        own = {
+            "filename": name,
+            "filetype": media_type,
+            "fileId": self._upload.file_id,
+            "clientId": self._ways.client_id,
+            "attemptId": self._upload.attempt_id,
+        }
+        return TusUploader(
+            self._session,
+            endpoint=self._upload.endpoint,
+            token=self._token,
+            file=file.file,
+            size=file.identity.size,
+            metadata={**self._upload.metadata, **own},
+            url=self._upload.url,
+        )
+
+    def _establish(self, tus: TusUploader, file: OpenFile) -> None:
+        """Create the upload, or ask how much of it the server has."""
+        if self._upload.url is None:
+            self._stop_if_told()
+            url = tus.create()
+            self._sent_limit = min(tus.size, self._ways.pace.patch_length())
+            self._note(attempts.note_created, url, file.identity.to_text(), tus.size, self._sent_limit)
+            return
+        try:
+            self._ask(tus)
+        except UploadGone:
+            self._start_over()
+        if tus.offset < tus.size:
+            return
+        if self._upload.refusal is not None:
+            raise _refused(self._upload.refusal, self._upload.refusal_status or 0)
+
+    def _ask(self, tus: TusUploader) -> None:
+        """The server's offset is the only truth, lower ones included; but it can't have what was never sent."""
+        offset = tus.fetch_offset()
+        if offset > self._sent_limit:
+            message = "the tus server claims to have bytes that were never sent"
+            raise GiveUp(ErrorCode.SERVER_REFUSED, message, retryable=True)
+        self._gauge.offset = self._gauge.bytes_sent = offset
+        self._confirmation = "offset"
+        if offset > self._upload.offset:
+            self._note(attempts.note_progress, offset)
+
+    def _start_over(self) -> None:
+        """It is gone there: cleaned up, or lost. A new attempt from the first byte, but not for ever."""
+        if self._upload.recreated >= RECREATIONS:
+            message = f"the upload disappeared from the tus server {RECREATIONS + 1} times"
+            raise GiveUp(ErrorCode.SERVER_REFUSED, message, retryable=True)
+        self._note(attempts.start_over, recreated=self._upload.recreated + 1)
+        raise TryAgain("the upload is gone from the tus server; it starts again from the first byte")
+
+    # --- bytes ---
+
+    def _send(self, tus: TusUploader, file: OpenFile) -> None:
+        """One PATCH, and whatever its failure asks for at once."""
+        start, length = tus.offset, min(tus.size - tus.offset, self._ways.pace.patch_length())
+        is_last = start + length == tus.size
+        self._compare(file.identity, file.current_identity())
+        if start + length > self._sent_limit or self._upload.refusal is not None:
+            self._sent_limit = max(self._sent_limit, start + length)
+            self._note(attempts.note_sending, start, self._sent_limit)
+        self._gauge.offset = self._gauge.bytes_sent = start
+        self._digest.mark()
+        began = self._ways.clock.monotonic()
+        try:
+            tus.send(length, self._blocks(file, length, is_last=is_last))
+        except OffsetConflict:
+            self._resync(tus)
+            return
+        except BodyLimit as limit:
+            self._lower(length, limit)
+            return
+        except (TryAgain, GiveUp) as error:
+            if is_last and is_refusal(error):
+                self._judge(tus, error)
+            raise
+        self._learn(tus.offset - start, self._ways.clock.monotonic() - began)
+        self._confirmation = "response"
+        self._gauge.offset = tus.offset
+        if tus.offset < tus.size:
+            self._note(attempts.note_progress, tus.offset)
+
+    def _blocks(self, file: OpenFile, length: int, *, is_last: bool) -> Iterator[memoryview]:
+        """The bytes of one PATCH. Its last block goes out only if the file is still the one that was opened."""
+        left = length
+        file.file.seek(self._digest.position)
+        while left:
+            self._stop_if_told()
+            block = self._read(file, left)
+            left -= len(block)
+            if left == 0:
+                self._compare(file.identity, file.current_identity())
+                if is_last:
+                    self._check_digest()
+            yield block
+            self._gauge.bytes_sent += len(block)
+
+    def _read(self, file: OpenFile, most: int) -> memoryview:
+        count = file.file.readinto(memoryview(self._buffer)[: min(BLOCK, most)])
+        if not count:
+            raise GiveUp(ErrorCode.FILE_SHRUNK, "the file shrank while it was uploaded", retryable=True)
+        block = memoryview(self._buffer)[:count]
+        self._digest.update(block)
+        return block
+
+    def _hash_until(self, file: OpenFile, offset: int) -> None:
+        """Read again what the server has, as far as its hash is not known here."""
+        self._digest.rewind(offset)
+        if self._digest.position == offset:
+            return
+        file.file.seek(self._digest.position)
+        while self._digest.position < offset:
+            self._stop_if_told()
+            self._read(file, offset - self._digest.position)
+        self._compare(file.identity, file.current_identity())
+
+    def _check_digest(self) -> None:
+        wanted = self._upload.wanted_sha256
+        if wanted is not None and self._digest.hexdigest() != wanted:
+            raise GiveUp(ErrorCode.CHECKSUM_MISMATCH, "the file's SHA-256 is not the one that the command names")
+
+    # --- trouble ---
+
+    def _resync(self, tus: TusUploader) -> None:
+        """409: somebody's view of the offset was old. Ask, and go on from there; not for ever."""
+        before = self._gauge.offset
+        for _ in range(RESYNCS):
+            self._stop_if_told()
+            self._ask(tus)
+            if tus.offset != before:
+                return
+        raise TryAgain("the tus server refuses the offset that it names itself")
+
+    def _lower(self, length: int, limit: BodyLimit) -> None:
+        """413 from something on the way: smaller requests may get through."""
+        if length <= LEAST_PATCH:
+            raise GiveUp(ErrorCode.TOO_LARGE, limit.reason, retryable=True)
+        self._ways.pace.body_limit = max(LEAST_PATCH, length // 2)
+
+    def _judge(self, tus: TusUploader, error: TryAgain | GiveUp) -> None:
+        """An error answered the last PATCH. With all bytes there it is the server's refusal of the whole file.
+
+        Noted before anybody asks for the offset: after a crash in between, "all bytes are there" looks like success.
+        """
+        status, words = getattr(error, "status", None) or 0, getattr(error, "reason", None) or str(error)
+        self._note(attempts.note_refusal, status, words)
+        self._ask(tus)
+        if tus.offset == tus.size:
+            raise _refused(words, status) from None
+
+    def _learn(self, count: int, seconds: float) -> None:
+        """Small requests say little about the rate."""
+        if count >= MIB and seconds > 0:
+            rate, known = count / seconds, self._ways.pace.rate
+            self._ways.pace.rate = rate if known is None else 0.5 * known + 0.5 * rate
+
+    def _note(self, work: Callable[..., object], *args: object, **kwargs: object) -> None:
+        self._ways.write(work, self._upload.file_id, *args, **kwargs)
+
+    def _stop_if_told(self) -> None:
+        if self._gauge.stop.is_set():
+            raise Stopped("told to stop")
+
+
+def _refused(words: str, status: int) -> GiveUp:
+    return GiveUp(
+        ErrorCode.SERVER_REFUSED, f"the tus server refused the finished upload: {words}", retryable=status >= 500
+    )

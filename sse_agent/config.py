@@ -1,0 +1,245 @@
+"""Settings: one definition for environment, `.env`, TOML file and flags. The only reader of the environment."""
+
+import os
+import re
+import stat
+import sys
+import tomllib
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings.exceptions import SettingsError
+
+from sse_agent.errors import CannotStart, ExitCode
+from sse_agent.messages import Name
+
+PREFIX = "SSE_AGENT_"
+SECRETS = ("token", "tus_token")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def _checked_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected a URL such as https://example.com/path")
+    if parts.username or parts.password or parts.fragment:
+        raise ValueError("expected a URL without user name, password or #fragment")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise ValueError("expected https; plain http is accepted to this machine itself only")
+    return text.rstrip("/") if parts.path == "/" else text
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, default ports left out: `https://example.com`. Raises ValueError."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    port = "" if parts.port in (None, default) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+Url = Annotated[str, AfterValidator(_checked_url)]
+
+
+class Settings(BaseSettings):
+    """What an operator decides. Frozen; read once at start; handed out piece by piece by agent.py."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    control_plane_url: Url = Field(description="The control plane's address, such as https://control.example.com.")
+    client_id: Name = Field(
+        description="This agent's ID: 1 to 128 letters, digits and . _ ~ -; never reused for another."
+    )
+    token: SecretStr = Field(description="The bearer token for the control plane. Never a flag: others could read it.")
+    state_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("sse-agent")),
+        description="Where the journal lives, made with mode 0700. Default: the platform's state folder.",
+    )
+    allowed_folders: list[Path] = Field(
+        min_length=1, description='The only folders that files are read from, as a JSON list: ["/srv/outgoing"].'
+    )
+    tus_endpoint: Url | None = Field(default=None, description="The tus server, for commands that name none.")
+    tus_token: SecretStr | None = Field(
+        default=None, description="The bearer token for the endpoint above, for commands that bring none."
+    )
+    upload_origins: list[Url] = Field(
+        default_factory=list,
+        description="Origins that commands may name as tus servers, as a JSON list. Default: the endpoint's own.",
+    )
+    max_concurrent_uploads: int = Field(default=4, ge=1, le=64, description="Uploads under way at the same time.")
+    no_progress_hours: float = Field(
+        default=24.0,
+        gt=0,
+        le=24 * 365,
+        description="An upload without progress for so long is given up, to be resumed.",
+    )
+    ca_file: Path | None = Field(
+        default=None, description="A PEM file of certificates to trust beside the system's, for TLS inspection."
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="How a headless agent writes its log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is logged."
+    )
+
+    @model_validator(mode="after")
+    def _folders_are_absolute(self) -> "Settings":
+        for folder in self.allowed_folders:
+            if not folder.is_absolute():
+                raise ValueError(f"allowed_folders: expected absolute paths, found {str(folder)!r}")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """The control plane's origin, which the journal is bound to."""
+        return origin_of(self.control_plane_url)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Where uploads may go: what is listed, and the default endpoint's own origin always."""
+        named = [*self.upload_origins, *([self.tus_endpoint] if self.tus_endpoint else [])]
+        return frozenset(origin_of(url) for url in named)
+
+
+def load(flags: Mapping[str, str], settings_file: Path | None = None, directory: Path | None = None) -> Settings:
+    """Flags over environment over `.env` (in `directory`, the present one by default) over the settings file.
+
+    `flags` maps a field's name to its text. Raises CannotStart, exit code 78, naming each wrong setting and what was
+    expected of it.
+    """
+    env_file = (directory or Path.cwd()) / ".env"
+    toml_file = settings_file or _default_settings_file()
+    if settings_file and not settings_file.is_file():
+        raise CannotStart(f"the settings file {settings_file} is not there", ExitCode.WRONG_CONFIGURATION)
+    try:
+        settings = _with_sources(flags, env_file, toml_file)()
+    except ValidationError as error:
+        raise CannotStart(explain(error), ExitCode.WRONG_CONFIGURATION) from None
+    except SettingsError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        name = PREFIX + field[1].upper() if field else "a setting"
+        message = f'wrong settings:\n  {name}: expected a JSON list, such as ["/srv/outgoing", "/srv/scans"]'
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+    except tomllib.TOMLDecodeError as error:
+        raise CannotStart(f"the settings file {toml_file} is no TOML: {error}", ExitCode.WRONG_CONFIGURATION) from None
+    _keep_out_of_allowed_folders(settings, env_file, toml_file)
+    return settings
+
+
+def explain(error: ValidationError, prefix: str = PREFIX) -> str:
+    """One line for each wrong setting, by its name in the environment. Values are not repeated: some are secret."""
+    lines = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        message = item["msg"].removeprefix("Value error, ")
+        name = prefix + str(item["loc"][0]).upper() + ": " if item["loc"] else ""
+        lines.append(name + ("is missing" if item["type"] == "missing" else message))
+    return "wrong settings:\n  " + "\n  ".join(lines) + "\nEvery setting is explained in docs/reference/settings.md."
+
+
+def trusted(path: Path) -> bool:
+    """Whether a settings file may be read: it is there, and nobody else on this machine can have written it."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if os.name != "posix":
+        return True
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _default_settings_file() -> Path:
+    named = os.environ.get(f"{PREFIX}SETTINGS_FILE")
+    return Path(named) if named else Path(platformdirs.user_config_dir("sse-agent")) / "settings.toml"
+
+
+class _Flags(EnvSettingsSource):
+    """Flags are read just as the variables of the same name would be."""
+
+    def __init__(self, settings_cls: type[BaseSettings], flags: Mapping[str, str]) -> None:
+        self._flags = {(PREFIX + name).lower(): value for name, value in flags.items()}
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._flags
+
+
+def _with_sources(flags: Mapping[str, str], env_file: Path, toml_file: Path) -> type[Settings]:
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                _Flags(settings_cls, flags),
+                EnvSettingsSource(settings_cls),
+                DotEnvSettingsSource(settings_cls, env_file=_read_or_skip(env_file)),
+                TomlConfigSettingsSource(settings_cls, _read_or_skip(toml_file) or Path(os.devnull)),
+            )
+
+    return Loaded
+
+
+def _read_or_skip(path: Path) -> Path | None:
+    if path.is_file() and not trusted(path):
+        print(  # noqa: T201 - before there is a log
+            f"sse-agent: {path} is not read: others can write it (chmod go-w {path.name}, and let it be yours)",
+            file=sys.stderr,
+        )
+        return None
+    return path if path.is_file() else None
+
+
+def _keep_out_of_allowed_folders(settings: Settings, env_file: Path, toml_file: Path) -> None:
+    """Whoever can name files in the allowed folders must not be able to name the agent's own secrets."""
+    own = {
+        "state directory": settings.state_dir,
+        "settings file": toml_file,
+        ".env": env_file,
+        "CA file": settings.ca_file,
+    }
+    for what, path in own.items():
+        if path is None or (what != "state directory" and not path.exists()):
+            continue
+        for folder in settings.allowed_folders:
+            if path.resolve().is_relative_to(folder.resolve()):
+                message = f"the {what} {path} lies inside the allowed folder {folder}; move one of the two"
+                raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+
+
+def make_state_dir(path: Path) -> None:
+    """Make it, for its owner alone. Raises CannotStart, 77, if it can't be made so."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        message = f"the state directory {path} can't be used: {error.strerror}; see SSE_AGENT_STATE_DIR"
+        raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
+
+
+def proxies() -> Mapping[str, str]:
+    """The environment's proxies by scheme (`http`, `https`, `all`), and `no` for the list of exceptions."""
+    return urllib.request.getproxies()
+
+
+def environment(name: str) -> str | None:
+    """One variable of the environment that belongs to no setting (`NOTIFY_SOCKET`, say)."""
+    return os.environ.get(name)

@@ -1,0 +1,42 @@
+"""SHA-256 of a file's beginning, with checkpoints to go back to: a broken PATCH must not cost reading it all again."""
+
+import hashlib
+
+CHECKPOINT_EVERY = 64 * 1024 * 1024
+
+
+class RunningDigest:
+    """Grows with the bytes that are sent; `rewind` goes back to a place at or before an offset.
+
+    A checkpoint is a copy of the hash's state, some hundred bytes; a file of 1 TiB has 16,384 of them.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._checkpoints = [(0, self._hash.copy())]
+        self.position = 0
+
+    def update(self, block: bytes | memoryview) -> None:
+        """The next bytes of the file."""
+        self._hash.update(block)
+        self.position += len(block)
+        if self.position - self._checkpoints[-1][0] >= CHECKPOINT_EVERY:
+            self.mark()
+
+    def mark(self) -> None:
+        """Remember this place: the tus server confirmed it, or a PATCH starts here."""
+        if self.position > self._checkpoints[-1][0]:
+            self._checkpoints.append((self.position, self._hash.copy()))
+
+    def rewind(self, offset: int) -> None:
+        """Go back to the last checkpoint at or before `offset` if we are beyond it."""
+        if self.position <= offset:
+            return
+        while self._checkpoints[-1][0] > offset:
+            self._checkpoints.pop()
+        self.position, at_checkpoint = self._checkpoints[-1]
+        self._hash = at_checkpoint.copy()
+
+    def hexdigest(self) -> str:
+        """Of the bytes so far, as 64 lower-case hexadecimal digits."""
+        return self._hash.hexdigest()

@@ -1,0 +1,340 @@
+"""inbox → uploads, outbox: the one place that knows what commands mean."""
+
+import platform
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from sse_agent.clock import Clock
+from sse_agent.config import origin_of
+from sse_agent.errors import ErrorCode, GiveUp, TryAgain
+from sse_agent.events import (
+    CommandFinished,
+    CommandStumbled,
+    Event,
+    Feed,
+    MessageShown,
+    UploadEnded,
+    UploadPaused,
+    UploadQueued,
+)
+from sse_agent.files import AllowedFolders
+from sse_agent.journal import Bell, Journal, Transaction, inbox, outbox, transitions, uploads
+from sse_agent.journal.inbox import Command
+from sse_agent.lifecycle import UploadState, Wish
+from sse_agent.messages import (
+    AckStatus,
+    Chat,
+    ClientStatus,
+    CommandType,
+    Empty,
+    EventType,
+    FileList,
+    ListFiles,
+    UploadReference,
+    UploadStart,
+    Wire,
+    derived_id,
+    parse_envelope,
+    parse_payload,
+)
+from sse_agent.retry import NOT_NOW
+
+POISONED_AFTER = 3
+LOOK_WITHIN_S = 3.0
+LIST_WITHIN_S = 30.0
+LISTINGS_AT_ONCE = 4
+
+Effects = list[Event]
+
+
+class Dispatcher:
+    """Carries commands out one by one, in the order of their arrival; listings go aside."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        folders: AllowedFolders,
+        feed: Feed,
+        clock: Clock,
+        bell: Bell,
+        *,
+        default_endpoint: str | None,
+        upload_origins: frozenset[str],
+        is_attended: Callable[[], bool],
+        status: Callable[[], Awaitable[ClientStatus]],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._journal = journal
+        self._folders = folders
+        self._feed = feed
+        self._clock = clock
+        self._bell = bell
+        self._default_endpoint = default_endpoint
+        self._upload_origins = upload_origins
+        self._is_attended = is_attended
+        self._status = status
+        self._on_change = on_change
+        self._looking = anyio.CapacityLimiter(LISTINGS_AT_ONCE * 2)
+        self._listing = anyio.CapacityLimiter(LISTINGS_AT_ONCE)
+
+    async def run(self) -> None:
+        """For ever. A journal that can't be written is waited for."""
+        failures = 0
+        async with anyio.create_task_group() as group:
+            while True:
+                try:
+                    command = await self._journal.write(inbox.begin_next)
+                    if command is None:
+                        await self._bell.wait(60.0)
+                    else:
+                        await self._carry_out(command, group)
+                    failures = 0
+                except TryAgain as later:
+                    await self._clock.sleep(NOT_NOW.wait_s(failures, at_least_s=later.retry_after_s))
+                    failures += 1
+
+    async def _carry_out(self, command: Command, group: TaskGroup) -> None:
+        if command.attempts > POISONED_AFTER:
+            await self._finish(command, AckStatus.FAILED, inbox.poison(command))
+            return
+        try:
+            payload = parse_payload(command.type, parse_envelope(command.body).payload)
+            await self._do(command, payload, group)
+        except GiveUp as refusal:
+            await self._finish(command, AckStatus.REJECTED, refusal)
+        except TryAgain:
+            raise
+        except Exception as bug:  # noqa: BLE001 - one bad command must not stop the others; the third time it is poison
+            self._feed.emit(CommandStumbled(command.command_id, command.type, command.attempts, repr(bug)[:500]))
+
+    async def _do(self, command: Command, payload: Wire, group: TaskGroup) -> None:
+        match payload:
+            case UploadStart():
+                await self._start(command, payload)
+            case UploadReference():
+                await self._apply(command, _wish_of(command.type), payload.file_id)
+            case ListFiles():
+                await self._journal.write(inbox.leave_open, command.command_id, None)
+                group.start_soon(self._list, command, payload)
+            case Chat():
+                await self._show(command, payload)
+            case Empty() if command.type == CommandType.GET_STATUS:
+                await self._reply(command, EventType.CLIENT_STATUS, await self._status())
+            case _:
+                await self._finish(command, AckStatus.COMPLETED)
+
+    # --- uploads ---
+
+    async def _start(self, command: Command, start: UploadStart) -> None:
+        known = await self._journal.read(uploads.find, start.file_id)
+        size = None
+        if known is None:
+            self._check_origin(start)
+            size = await self._look(start)
+        await self._apply(command, start_upload, start, start.tus_endpoint or self._default_endpoint or "", size)
+
+    def _check_origin(self, start: UploadStart) -> None:
+        endpoint = start.tus_endpoint or self._default_endpoint
+        if endpoint is None:
+            raise GiveUp(ErrorCode.NOT_ALLOWED, "the command names no tusEndpoint, and the agent's settings have none")
+        try:
+            is_allowed = origin_of(endpoint) in self._upload_origins
+        except ValueError:
+            is_allowed = False
+        if not is_allowed or "@" in endpoint or not endpoint.isascii() or not endpoint.isprintable():
+            raise GiveUp(ErrorCode.NOT_ALLOWED, "the tusEndpoint is not among the agent's upload origins")
+
+    async def _look(self, start: UploadStart) -> int | None:
+        """The file's size if it is there; None if a slow disk did not say in time: the uploader will find out."""
+        with anyio.move_on_after(LOOK_WITHIN_S):
+            size = await anyio.to_thread.run_sync(
+                _measure, self._folders, start.raw_name(), abandon_on_cancel=True, limiter=self._looking
+            )
+            if start.file_size is not None and start.file_size != size:
+                raise GiveUp(ErrorCode.SIZE_MISMATCH, f"the file has {size} bytes, the command says {start.file_size}")
+            return size
+        return None
+
+    async def _apply(self, command: Command, change: Callable[..., Effects], *args: object) -> None:
+        """One transaction: the change, and the acknowledgement if the command is over with it."""
+        effects = await self._journal.write(change, command, *args)
+        for effect in effects:
+            self._feed.emit(effect)
+        self._on_change()
+
+    # --- answers ---
+
+    async def _list(self, command: Command, request: ListFiles) -> None:
+        """Aside from the loop: a slow disk must not hold up a pause."""
+        try:
+            with anyio.fail_after(LIST_WITHIN_S):
+                listing: FileList = await anyio.to_thread.run_sync(
+                    self._folders.list,
+                    request.raw_path(),
+                    request.cursor,
+                    request.limit,
+                    abandon_on_cancel=True,
+                    limiter=self._listing,
+                )
+            await self._reply(command, EventType.FILE_LIST, listing)
+        except GiveUp as refusal:
+            await self._finish(command, AckStatus.REJECTED, refusal)
+        except (TryAgain, TimeoutError):
+            # No success and no refusal of ours: whoever asked may ask again.
+            slow = GiveUp(ErrorCode.NOT_FOUND, "the folder could not be read in time", retryable=True)
+            await self._finish(command, AckStatus.FAILED, slow)
+
+    async def _show(self, command: Command, chat: Chat) -> None:
+        self._feed.emit(MessageShown(sender=chat.from_, text=chat.text, mine=False))
+        if self._is_attended():
+            await self._finish(command, AckStatus.COMPLETED)
+            return
+        text = f"Nobody is at the console of {platform.node()[:200]}: the agent runs headless there."
+        await self._reply(command, EventType.MESSAGE, Chat(text=text, from_="sse-agent"))
+
+    async def _reply(self, command: Command, kind: EventType, payload: Wire) -> None:
+        await self._apply(command, _reply_and_finish, kind, payload)
+
+    async def _finish(self, command: Command, status: AckStatus, error: GiveUp | None = None) -> None:
+        await self._apply(command, _finished, status, error)
+
+
+def _measure(folders: AllowedFolders, name: bytes) -> int:
+    with folders.open_file(name) as file:
+        return file.identity.size
+
+
+def _wish_of(command_type: str) -> Callable[..., Effects]:
+    changes = {
+        CommandType.UPLOAD_PAUSE: pause_upload,
+        CommandType.UPLOAD_RESUME: resume_upload,
+        CommandType.UPLOAD_CANCEL: cancel_upload,
+    }
+    return changes[CommandType(command_type)]
+
+
+# --- functions of a transaction: each decides, changes and acknowledges at once -----------------------------
+
+
+def _finished(tx: Transaction, command: Command, status: AckStatus, error: GiveUp | None = None) -> Effects:
+    inbox.finish(tx, command.command_id, status, error)
+    code, detail = (error.code, error.detail or error.message) if error else ("", "")
+    return [CommandFinished(command.command_id, command.type, status, code, detail)]
+
+
+def _reply_and_finish(tx: Transaction, command: Command, kind: EventType, payload: Wire) -> Effects:
+    outbox.report(
+        tx,
+        kind,
+        payload,
+        message_id=derived_id(command.command_id, kind, 0),
+        in_reply_to=command.command_id,
+        lane=f"command {command.command_id}",
+    )
+    return _finished(tx, command, AckStatus.COMPLETED)
+
+
+def start_upload(tx: Transaction, command: Command, start: UploadStart, endpoint: str, size: int | None) -> Effects:
+    """UPLOAD_START: a new upload, or the same again, which is answered with what is known of it."""
+    known = uploads.find(tx, start.file_id)
+    if known is None:
+        if uploads.was_cancelled_before_start(tx, start.file_id):
+            return _finished(tx, command, AckStatus.REJECTED, transitions.CANCELLED)
+        upload = uploads.add(tx, command.command_id, start, endpoint, size)
+        inbox.leave_open(tx, command.command_id, start.file_id)
+        return [queued(upload, "new")]
+    if known.identity != start.identity():
+        error = GiveUp(ErrorCode.FILE_ID_IN_USE, "another upload has this fileId already")
+        return _finished(tx, command, AckStatus.REJECTED, error)
+    return _start_again(tx, command, start, known)
+
+
+def _start_again(tx: Transaction, command: Command, start: UploadStart, known: uploads.Upload) -> Effects:
+    if known.outcome_id is None:
+        uploads.take_over(tx, known, start)
+        inbox.leave_open(tx, command.command_id, start.file_id)
+        return []
+    outbox.send_again(tx, known.outcome_id)
+    if known.state is UploadState.COMPLETE:
+        return _finished(tx, command, AckStatus.COMPLETED)
+    if known.state is UploadState.CANCELLED:
+        return _finished(tx, command, AckStatus.FAILED, transitions.CANCELLED)
+    failure = GiveUp(known.code or ErrorCode.SERVER_REFUSED, known.message or "it failed", retryable=known.is_retryable)
+    return _finished(tx, command, AckStatus.FAILED, failure)
+
+
+def pause_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
+    """UPLOAD_PAUSE. One under way is stopped by its carrier, which looks at the wish."""
+    upload = uploads.find(tx, file_id)
+    if upload is None:
+        return _finished(tx, command, AckStatus.REJECTED, _unknown())
+    if _is_over(upload) or upload.state is UploadState.FAILED or upload.wish is Wish.CANCEL:
+        return _finished(tx, command, AckStatus.REJECTED, _wrong_state(upload))
+    effects: Effects = []
+    if upload.wish is not Wish.PAUSE:
+        uploads.wish(tx, file_id, Wish.PAUSE, command.command_id)
+        if upload.state is not UploadState.UPLOADING:
+            moved = transitions.pause(tx, file_id)
+            effects.append(UploadPaused(file_id, moved.offset))
+    return [*effects, *_finished(tx, command, AckStatus.COMPLETED)]
+
+
+def resume_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
+    """UPLOAD_RESUME: of a paused upload, or of a failed one that is retryable."""
+    upload = uploads.find(tx, file_id)
+    if upload is None:
+        return _finished(tx, command, AckStatus.REJECTED, _unknown())
+    if _is_over(upload) or upload.wish is Wish.CANCEL:
+        return _finished(tx, command, AckStatus.REJECTED, _wrong_state(upload))
+    effects: Effects = []
+    if upload.wish is not Wish.RUN or upload.state in (UploadState.PAUSED, UploadState.FAILED):
+        uploads.wish(tx, file_id, Wish.RUN, command.command_id)
+    if upload.state in (UploadState.PAUSED, UploadState.FAILED):
+        moved = transitions.revive(tx, uploads.existing(tx, file_id))
+        effects.append(queued(moved, "resumed"))
+    return [*effects, *_finished(tx, command, AckStatus.COMPLETED)]
+
+
+def cancel_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
+    """UPLOAD_CANCEL: final. For one under way the command stays open until its carrier has let go."""
+    upload = uploads.find(tx, file_id)
+    if upload is None:
+        uploads.remember_cancelled(tx, file_id)
+        return _finished(tx, command, AckStatus.COMPLETED)
+    if upload.state is UploadState.CANCELLED:
+        return _finished(tx, command, AckStatus.COMPLETED)
+    if _is_over(upload):
+        return _finished(tx, command, AckStatus.REJECTED, _wrong_state(upload))
+    uploads.wish(tx, file_id, Wish.CANCEL, command.command_id)
+    if upload.state is UploadState.UPLOADING:
+        inbox.leave_open(tx, command.command_id, file_id)
+        return []
+    moved = transitions.cancel(tx, file_id)
+    return [ended(moved, transitions.CANCELLED), *_finished(tx, command, AckStatus.COMPLETED)]
+
+
+def _is_over(upload: uploads.Upload) -> bool:
+    is_dead = upload.state is UploadState.FAILED and not upload.is_retryable
+    return is_dead or upload.state in (UploadState.COMPLETE, UploadState.CANCELLED)
+
+
+def _unknown() -> GiveUp:
+    return GiveUp(ErrorCode.NOT_FOUND, "no upload has this fileId")
+
+
+def _wrong_state(upload: uploads.Upload) -> GiveUp:
+    state = "being cancelled" if upload.wish is Wish.CANCEL and not _is_over(upload) else upload.state
+    return GiveUp(ErrorCode.WRONG_STATE, f"the upload is {state}")
+
+
+def queued(upload: uploads.Upload, why: str) -> UploadQueued:
+    """The event of an upload that stands in the queue."""
+    name = upload.name.decode(errors="surrogateescape")
+    return UploadQueued(upload.file_id, name, upload.known_size, upload.offset, upload.priority, why)
+
+
+def ended(upload: uploads.Upload, error: GiveUp) -> UploadEnded:
+    """The event of an upload that failed or was cancelled."""
+    return UploadEnded(upload.file_id, upload.state, error.code, error.message, error.detail, error.retryable)

@@ -1,0 +1,99 @@
+"""An upload's way to the tus server, as its carrier notes it; and what is to be deleted there."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sse_agent.clock import parse_timestamp
+from sse_agent.journal.database import Transaction
+from sse_agent.journal.uploads import Upload, existing
+
+
+def note_created(tx: Transaction, file_id: str, url: str, file_identity: str, size: int, sent_limit: int) -> None:
+    """The tus server's 201: from here on the upload can be resumed. The first PATCH ends at `sent_limit`."""
+    tx.run(
+        'UPDATE uploads SET url = ?, file_identity = ?, size = ?, "offset" = 0, sent_limit = ?, refusal = NULL,'
+        " refusal_status = NULL WHERE file_id = ?",
+        url,
+        file_identity,
+        size,
+        sent_limit,
+        file_id,
+    )
+
+
+def note_sending(tx: Transaction, file_id: str, offset: int, sent_limit: int) -> None:
+    """A PATCH from `offset` is about to start; no byte from `sent_limit` on was ever sent."""
+    tx.run(
+        'UPDATE uploads SET "offset" = ?, sent_limit = max(sent_limit, ?), refusal = NULL, refusal_status = NULL'
+        " WHERE file_id = ?",
+        offset,
+        sent_limit,
+        file_id,
+    )
+
+
+def note_progress(tx: Transaction, file_id: str, offset: int) -> None:
+    """The tus server confirmed more."""
+    tx.run(
+        'UPDATE uploads SET "offset" = ?, tries = 0, recreated = 0, progressed_at = ? WHERE file_id = ?',
+        offset,
+        tx.at,
+        file_id,
+    )
+
+
+def note_refusal(tx: Transaction, file_id: str, status: int, refusal: str) -> None:
+    """An error answered the PATCH with the last byte: before anybody asks for the offset, this is durable."""
+    tx.run("UPDATE uploads SET refusal = ?, refusal_status = ? WHERE file_id = ?", refusal[:500], status, file_id)
+
+
+def note_token(tx: Transaction, file_id: str, token: str) -> None:
+    """A fresh upload token."""
+    tx.run("UPDATE uploads SET token = ? WHERE file_id = ?", token, file_id)
+
+
+def start_over(tx: Transaction, file_id: str, *, recreated: int) -> None:
+    """A new attempt from the first byte; the old upload, if there is one, is to be deleted on the server."""
+    give_back(tx, existing(tx, file_id))
+    tx.run(
+        'UPDATE uploads SET url = NULL, attempt_id = ?, "offset" = 0, sent_limit = 0, refusal = NULL,'
+        " refusal_status = NULL, file_identity = NULL, recreated = ? WHERE file_id = ?",
+        str(uuid.uuid4()),
+        recreated,
+        file_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """An upload on the tus server that nobody needs any more."""
+
+    url: str = field(repr=False)
+    endpoint: str
+    token: str | None = field(repr=False)
+    since: datetime
+
+
+def give_back(tx: Transaction, upload: Upload) -> None:
+    """What the tus server has of it is of no more use: it will be deleted there."""
+    if upload.url is not None:
+        tx.run(
+            "INSERT OR IGNORE INTO terminations (url, endpoint, token, since) VALUES (?, ?, ?, ?)",
+            upload.url,
+            upload.endpoint,
+            upload.token,
+            tx.at,
+        )
+        tx.run("UPDATE uploads SET url = NULL WHERE file_id = ?", upload.file_id)
+
+
+def terminations(tx: Transaction, limit: int) -> list[Termination]:
+    """Uploads to DELETE on the tus server, oldest first."""
+    rows = tx.all("SELECT * FROM terminations ORDER BY since LIMIT ?", limit)
+    return [Termination(row["url"], row["endpoint"], row["token"], parse_timestamp(row["since"])) for row in rows]
+
+
+def terminated(tx: Transaction, url: str) -> None:
+    """It is gone, or nobody will try any more."""
+    tx.run("DELETE FROM terminations WHERE url = ?", url)

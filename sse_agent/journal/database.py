@@ -1,0 +1,218 @@
+"""Open, migrate, and the one writer thread. One connection; an arrow of the data flow is one call of `write`."""
+
+import asyncio
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import anyio
+
+from sse_agent.clock import Clock, timestamp
+from sse_agent.errors import CannotStart, ErrorCode, ExitCode, TryAgain
+from sse_agent.journal.lockfile import Lockfile
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MIGRATIONS = ("schema.sql",)
+"""Applied in order, each in one transaction; `user_version` counts them."""
+
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What a function of the journal gets: it runs whole or not at all, and must not keep this."""
+
+    sql: sqlite3.Connection
+    client_id: str
+    now: datetime
+
+    @property
+    def at(self) -> str:
+        """`now` as the tables write it."""
+        return timestamp(self.now)
+
+    def one(self, statement: str, *values: Any) -> sqlite3.Row | None:
+        """The first row, if any."""
+        row: sqlite3.Row | None = self.sql.execute(statement, values).fetchone()
+        return row
+
+    def all(self, statement: str, *values: Any) -> list[sqlite3.Row]:
+        """Every row."""
+        return self.sql.execute(statement, values).fetchall()
+
+    def run(self, statement: str, *values: Any) -> int:
+        """How many rows the statement changed."""
+        return self.sql.execute(statement, values).rowcount
+
+
+Work = Callable[Concatenate[Transaction, P], T]
+
+
+class Journal:
+    """Everything durable. Use `opened()`; after the block nothing can be written any more."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, client_id: str, clock: Clock
+    ) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._client_id = client_id
+        self._clock = clock
+        self.journal_id = ""
+        self.epoch = 0
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work(transaction, …)` and commit; it is on the disk when this returns. Raises TryAgain if it can't be.
+
+        A cancellation waits until the commit is decided: nobody must guess whether it happened.
+        """
+        future = self._submit(work, *args, **kwargs)
+        with anyio.CancelScope(shield=True):
+            result = await asyncio.wrap_future(future)
+        return result  # noqa: RET504 - a scope may swallow, in the eyes of the type checker
+
+    def write_from_thread(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`write` for worker threads; blocks."""
+        return self._submit(work, *args, **kwargs).result()
+
+    read = write
+    """The same road: one connection, one thread. The name says what the caller means."""
+
+    def _submit(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        return self._thread.submit(lambda: self._transact(work, *args, **kwargs))
+
+    def _transact(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        transaction = Transaction(self._connection, self._client_id, self._clock.now())
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(transaction, *args, **kwargs)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            if (error.sqlite_errorcode & 0xFF) not in _FULL:
+                raise
+            reason = f"the journal can't be written: {error}; make room on its disk"
+            raise TryAgain(reason, code=ErrorCode.DISK_FULL) from None
+        return result
+
+
+@asynccontextmanager
+async def opened(state_dir: Path, *, origin: str, client_id: str, clock: Clock) -> AsyncIterator[Journal]:
+    """The journal in `state_dir`, its epoch raised by one.
+
+    Raises CannotStart: 75 if another process holds it, 78 if it belongs to another control plane or client,
+    75 if its disk is full or failing, 78 if it is damaged.
+    """
+    lockfile = _lock(state_dir)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+    try:
+        # sqlite3 binds a connection to the thread that made it: the writer thread makes it.
+        connection = await asyncio.wrap_future(thread.submit(_connect, state_dir / "journal.db"))
+        journal = Journal(connection, thread, client_id, clock)
+        try:
+            journal.journal_id, journal.epoch = await journal.write(_claim, origin)
+            yield journal
+        finally:
+            thread.submit(connection.close).result()
+    except TryAgain as trouble:
+        raise CannotStart(trouble.reason, ExitCode.TRY_AGAIN) from None
+    finally:
+        thread.shutdown()
+        lockfile.close()
+
+
+def _lock(state_dir: Path) -> Lockfile:
+    try:
+        return Lockfile(state_dir / "journal.lock")
+    except BlockingIOError:
+        message = (
+            f"another sse-agent is running with the state directory {state_dir}; stop it first, "
+            "or give this one a state directory of its own (SSE_AGENT_STATE_DIR)"
+        )
+        raise CannotStart(message, ExitCode.TRY_AGAIN) from None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        return _open_and_migrate(path)
+    except sqlite3.Error as error:
+        if (error.sqlite_errorcode & 0xFF) in _BROKEN:
+            message = (
+                f"the journal {path} is damaged ({error}); nothing was changed in it. Move it aside to start with "
+                "an empty one: the control plane will then show open commands as outcome unknown"
+            )
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+        raise CannotStart(f"the journal {path} can't be opened: {error}", ExitCode.TRY_AGAIN) from None
+
+
+def _open_and_migrate(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=5, cached_statements=256)
+    path.chmod(0o600)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode=WAL")
+    # FULL: a command that was acknowledged must survive a power cut; NORMAL would lose the last commits.
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA fullfsync=1")
+    connection.execute("PRAGMA wal_autocheckpoint=256")
+    connection.execute("PRAGMA journal_size_limit=4194304")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        message = f"the journal {path} was written by a newer sse-agent; install that version again"
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+    for number, name in enumerate(MIGRATIONS[version:], start=version + 1):
+        script = files("sse_agent.journal").joinpath(name).read_text()
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version={number};\nCOMMIT;")
+    return connection
+
+
+def _claim(tx: Transaction, origin: str) -> tuple[str, int]:
+    """The journal's ID and its new epoch; binds a new journal to one control plane and one client."""
+    for key, value in (
+        ("origin", origin),
+        ("client_id", tx.client_id),
+        ("journal_id", str(uuid.uuid4())),
+        ("epoch", "0"),
+    ):
+        tx.run("INSERT OR IGNORE INTO about (key, value) VALUES (?, ?)", key, value)
+    tx.run("UPDATE about SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch'")
+    known = {str(row["key"]): str(row["value"]) for row in tx.all("SELECT key, value FROM about")}
+    for key, value, setting in (
+        ("origin", origin, "SSE_AGENT_CONTROL_PLANE_URL"),
+        ("client_id", tx.client_id, "SSE_AGENT_CLIENT_ID"),
+    ):
+        if known[key] != value:
+            message = (
+                f"this journal belongs to {known[key]}, but {setting} says {value}; "
+                "set it back, or give the agent an empty state directory"
+            )
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+    return known["journal_id"], int(known["epoch"])
+
+
+def about(tx: Transaction, key: str) -> str | None:
+    """One of the journal's own facts."""
+    row = tx.one("SELECT value FROM about WHERE key = ?", key)
+    return None if row is None else str(row["value"])
+
+
+def set_about(tx: Transaction, key: str, value: str) -> None:
+    """Replace one of the journal's own facts."""
+    tx.run(
+        "INSERT INTO about (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        key,
+        value,
+    )

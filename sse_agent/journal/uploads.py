@@ -1,0 +1,225 @@
+"""Uploads: what is wanted of each and where it is. Its states are in transitions.py, its way in attempts.py."""
+
+import json
+import sqlite3
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sse_agent.clock import parse_timestamp
+from sse_agent.errors import ErrorCode
+from sse_agent.journal.database import Transaction
+from sse_agent.lifecycle import UploadState, Wish
+from sse_agent.messages import (
+    UploadStart,
+    UploadSummary,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One row. `url` and `token` are secrets."""
+
+    file_id: str
+    command_id: str
+    identity: str
+    name: bytes
+    endpoint: str
+    token: str | None = field(repr=False)
+    metadata: dict[str, str]
+    priority: int
+    wanted_size: int | None
+    wanted_sha256: str | None
+    state: UploadState
+    revision: int
+    wish: Wish
+    wish_command_id: str | None
+    attempt_id: str
+    url: str | None = field(repr=False)
+    file_identity: str | None
+    size: int | None
+    offset: int
+    sent_limit: int
+    refusal: str | None
+    refusal_status: int | None
+    recreated: int
+    tries: int
+    reason: str | None
+    next_try_at: datetime | None
+    progressed_at: datetime
+    seconds: float
+    code: ErrorCode | None
+    message: str | None
+    is_retryable: bool
+    outcome_id: str | None
+
+    @property
+    def known_size(self) -> int:
+        """Bytes: as measured, else as commanded, else 0."""
+        return self.size if self.size is not None else self.wanted_size or 0
+
+
+def upload_of(row: sqlite3.Row) -> Upload:
+    return Upload(
+        file_id=row["file_id"],
+        command_id=row["command_id"],
+        identity=row["identity"],
+        name=row["name"],
+        endpoint=row["endpoint"],
+        token=row["token"],
+        metadata=json.loads(row["metadata"]),
+        priority=row["priority"],
+        wanted_size=row["wanted_size"],
+        wanted_sha256=row["wanted_sha256"],
+        state=UploadState(row["state"]),
+        revision=row["revision"],
+        wish=Wish(row["wish"]),
+        wish_command_id=row["wish_command_id"],
+        attempt_id=row["attempt_id"],
+        url=row["url"],
+        file_identity=row["file_identity"],
+        size=row["size"],
+        offset=row["offset"],
+        sent_limit=row["sent_limit"],
+        refusal=row["refusal"],
+        refusal_status=row["refusal_status"],
+        recreated=row["recreated"],
+        tries=row["tries"],
+        reason=row["reason"],
+        next_try_at=parse_timestamp(row["next_try_at"]) if row["next_try_at"] else None,
+        progressed_at=parse_timestamp(row["progressed_at"]),
+        seconds=row["seconds"],
+        code=ErrorCode(row["code"]) if row["code"] else None,
+        message=row["message"],
+        is_retryable=bool(row["retryable"]),
+        outcome_id=row["outcome_id"],
+    )
+
+
+def find(tx: Transaction, file_id: str) -> Upload | None:
+    """That upload, if it is known."""
+    row = tx.one("SELECT * FROM uploads WHERE file_id = ?", file_id)
+    return None if row is None else upload_of(row)
+
+
+def existing(tx: Transaction, file_id: str) -> Upload:
+    """That upload. Raises LookupError if it is gone: a bug."""
+    upload = find(tx, file_id)
+    if upload is None:
+        raise LookupError(f"no upload {file_id}")
+    return upload
+
+
+def candidates(tx: Transaction, limit: int) -> list[Upload]:
+    """What could run now, most urgent first, oldest first among equals."""
+    rows = tx.all(
+        "SELECT * FROM uploads WHERE state IN ('queued', 'waiting') AND (next_try_at IS NULL OR next_try_at <= ?)"
+        " ORDER BY priority DESC, n LIMIT ?",
+        tx.at,
+        limit,
+    )
+    return [upload_of(row) for row in rows]
+
+
+def next_try_at(tx: Transaction) -> datetime | None:
+    """When the first waiting upload is due."""
+    row = tx.one("SELECT min(next_try_at) FROM uploads WHERE state = 'waiting'")
+    return parse_timestamp(row[0]) if row and row[0] else None
+
+
+def counts(tx: Transaction) -> dict[str, int]:
+    """Uploads by state."""
+    return {row[0]: row[1] for row in tx.all("SELECT state, count(*) FROM uploads GROUP BY state")}
+
+
+def unfinished(tx: Transaction, limit: int) -> list[Upload]:
+    """Uploads that are not over, those under way first."""
+    rows = tx.all(
+        "SELECT * FROM uploads WHERE state IN ('queued', 'uploading', 'waiting', 'paused')"
+        " ORDER BY state != 'uploading', priority DESC, n LIMIT ?",
+        limit,
+    )
+    return [upload_of(row) for row in rows]
+
+
+def queued_bytes(tx: Transaction) -> int:
+    """Bytes not yet confirmed of everything that is to run."""
+    row = tx.one(
+        'SELECT coalesce(sum(coalesce(size, wanted_size, "offset") - "offset"), 0) FROM uploads'
+        " WHERE state IN ('queued', 'uploading', 'waiting')"
+    )
+    return int(row[0]) if row else 0
+
+
+def summary(upload: Upload) -> UploadSummary:
+    """One upload as CLIENT_CONNECTED and CLIENT_STATUS tell of it."""
+    return UploadSummary(
+        file_id=upload.file_id,
+        state=upload.state,
+        revision=upload.revision,
+        offset=upload.offset,
+        file_size=upload.size if upload.size is not None else upload.wanted_size,
+        reason=upload.reason,
+    )
+
+
+def add(tx: Transaction, command_id: str, start: UploadStart, endpoint: str, size: int | None) -> Upload:
+    """A new upload, queued. `size` in bytes where the file was found at once."""
+    tx.run(
+        "INSERT INTO uploads (file_id, command_id, identity, name, endpoint, token, metadata, priority, wanted_size,"
+        " wanted_sha256, state, revision, wish, attempt_id, size, progressed_at, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)",
+        start.file_id,
+        command_id,
+        start.identity(),
+        start.raw_name(),
+        endpoint,
+        start.upload_token,
+        json.dumps(start.metadata),
+        start.priority,
+        start.file_size,
+        start.sha256,
+        UploadState.QUEUED,
+        Wish.RUN,
+        str(uuid.uuid4()),
+        size,
+        tx.at,
+        tx.at,
+    )
+    return existing(tx, start.file_id)
+
+
+def take_over(tx: Transaction, upload: Upload, start: UploadStart) -> None:
+    """The same start came again: its token and priority are the newer ones."""
+    tx.run(
+        "UPDATE uploads SET token = coalesce(?, token), priority = ? WHERE file_id = ?",
+        start.upload_token,
+        start.priority,
+        upload.file_id,
+    )
+
+
+def wish(tx: Transaction, file_id: str, wanted: Wish, command_id: str) -> None:
+    """What people want of it from now on; whoever carries the upload looks here."""
+    tx.run("UPDATE uploads SET wish = ?, wish_command_id = ? WHERE file_id = ?", wanted, command_id, file_id)
+
+
+def remember_cancelled(tx: Transaction, file_id: str) -> None:
+    """Cancelled before it was started: a later start is refused."""
+    tx.run("INSERT OR REPLACE INTO cancelled_before_start (file_id, at) VALUES (?, ?)", file_id, tx.at)
+
+
+def was_cancelled_before_start(tx: Transaction, file_id: str) -> bool:
+    """Whether a cancel came first."""
+    return tx.one("SELECT 1 FROM cancelled_before_start WHERE file_id = ?", file_id) is not None
+
+
+def prune(tx: Transaction, before: str) -> int:
+    """Drop uploads that ended before that instant."""
+    tx.run("DELETE FROM cancelled_before_start WHERE at < ?", before)
+    return tx.run("DELETE FROM uploads WHERE finished_at < ?", before)
+
+
+def has_stalled(upload: Upload, now: datetime, limit: timedelta) -> bool:
+    """Whether it made no progress for so long that people should know. A machine that slept tries a few times first."""
+    return now - upload.progressed_at > limit and upload.tries >= 5

@@ -1,0 +1,256 @@
+"""Control plane → inbox: resume from the stored cursor, receive each command once."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from datetime import datetime, timedelta
+
+import anyio
+
+from sse_agent.clock import Clock, parse_timestamp
+from sse_agent.errors import ErrorCode, GiveUp, Parked, TryAgain
+from sse_agent.events import (
+    AgentParked,
+    CommandReceived,
+    CommandRepeated,
+    Feed,
+    StreamConnected,
+    StreamLost,
+    StreamReset,
+)
+from sse_agent.eventstream import StreamEvent
+from sse_agent.journal import Journal, inbox
+from sse_agent.journal.inbox import Arrival
+from sse_agent.messages import COMMAND_LIMIT, Envelope, EventId, Hello, parse_envelope, parse_event_id, parse_hello
+from sse_agent.parking import Parking
+from sse_agent.retry import NOT_NOW, ROUTINE, parked_wait_s
+from sse_agent.transport import CommandStream, Transport
+
+HELLO_WITHIN_S = 10.0
+CONNECT_WITHIN_S = 30.0
+HEALTHY_AFTER_S = 60.0
+SLEPT_S = 20.0
+
+OnHello = Callable[[Hello], Awaitable[None]]
+
+
+class Stream:
+    """Holds one stream, for ever."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        journal: Journal,
+        feed: Feed,
+        clock: Clock,
+        parking: Parking,
+        *,
+        client_id: str,
+        on_hello: OnHello,
+        on_command: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._journal = journal
+        self._feed = feed
+        self._clock = clock
+        self._parking = parking
+        self._client_id = client_id
+        self._on_hello = on_hello
+        self._on_command = on_command
+
+    async def run(self) -> None:
+        """Connect, read, come back. Only a cancellation ends it."""
+        failures = parkings = 0
+        while True:
+            if self._parking.reason is not None:
+                await self._keep_silent(self._parking.reason, parkings)
+                parkings += 1
+            connection = _Connection(self)
+            cause = await connection.carry()
+            if isinstance(cause, Parked):
+                self._parking.park(cause.reason)
+                continue
+            if connection.was_greeted:
+                parkings = 0
+            if connection.healthy_s >= HEALTHY_AFTER_S:
+                failures = 0
+            least_s = max(cause.retry_after_s or 0.0, connection.retry_s or 0.0) or None
+            if connection.signs_of_life > 1:
+                wait_s = ROUTINE.wait_s(0, at_least_s=least_s)
+            else:
+                wait_s = NOT_NOW.wait_s(failures, at_least_s=least_s)
+                failures += 1
+            self._feed.emit(StreamLost(reason=cause.reason, wait_s=wait_s, attempt=failures))
+            await self._clock.sleep(wait_s)
+
+    async def _keep_silent(self, reason: str, parkings: int) -> None:
+        wait_s = parked_wait_s(parkings)
+        self._feed.emit(AgentParked(reason=reason, wait_s=wait_s))
+        await self._clock.sleep(wait_s)
+
+
+class _Connection:
+    """One stream from GET to its end. `carry` says why it ended."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._transport = stream._transport
+        self._journal = stream._journal
+        self._feed = stream._feed
+        self._clock = stream._clock
+        self._parking = stream._parking
+        self._client_id = stream._client_id
+        self._on_hello = stream._on_hello
+        self._on_command = stream._on_command
+        self._hello: Hello | None = None
+        self._hello_at = self._last_life_at = self._clock.monotonic()
+        self._cursor: EventId | None = None
+        self._cause: TryAgain = TryAgain("the control plane ended the stream")
+        self.retry_s: float | None = None
+        self.signs_of_life = 0
+
+    @property
+    def was_greeted(self) -> bool:
+        """Whether HELLO came."""
+        return self._hello is not None
+
+    @property
+    def healthy_s(self) -> float:
+        """Seconds from HELLO to the last sign of life."""
+        return self._last_life_at - self._hello_at if self._hello else 0.0
+
+    async def carry(self) -> TryAgain:
+        """Read until it breaks; never raises TryAgain, returns it."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch, group.cancel_scope)
+            try:
+                await self._read()
+            except TryAgain as cause:
+                self._cause = cause
+            group.cancel_scope.cancel()
+        return self._cause
+
+    async def _watch(self, scope: anyio.CancelScope) -> None:
+        """Break the stream for silence, after the machine slept, or when another part of the agent was told to park."""
+        wall, monotonic = self._clock.now(), self._clock.monotonic()
+        while True:
+            await self._clock.sleep(1.0)
+            passed = timedelta(seconds=self._clock.monotonic() - monotonic)
+            slept = self._clock.now() - wall - passed > timedelta(seconds=SLEPT_S)
+            wall, monotonic = self._clock.now(), self._clock.monotonic()
+            cause = self._trouble(has_slept=slept)
+            if cause is not None:
+                self._cause = cause
+                scope.cancel()
+
+    def _trouble(self, *, has_slept: bool) -> TryAgain | None:
+        silent_s = self._clock.monotonic() - self._last_life_at
+        if self._parking.reason is not None and self._hello is not None:
+            return Parked(self._parking.reason)
+        if self._hello is not None and has_slept:
+            return TryAgain("the machine was asleep")
+        if self._hello is not None and silent_s > 3 * self._hello.heartbeat_seconds:
+            return TryAgain(f"no sign of life for {silent_s:.0f} s")
+        return None
+
+    def _note_life(self) -> None:
+        self._last_life_at = self._clock.monotonic()
+        if self._hello is not None:
+            self.signs_of_life += 1
+
+    async def _read(self) -> None:
+        stored = await self._journal.read(inbox.cursor)
+        self._cursor = parse_event_id(stored) if stored else None
+        try:
+            with anyio.fail_after(CONNECT_WITHIN_S) as limit:
+                async with self._transport.stream(stored, self._note_life) as stream:
+                    limit.deadline = anyio.current_time() + HELLO_WITHIN_S
+                    await self._take_all(stream, limit)
+        except TimeoutError:
+            reason = f"no HELLO within {HELLO_WITHIN_S:.0f} s; something on the way may hold the stream back"
+            raise TryAgain(reason) from None
+
+    async def _take_all(self, stream: CommandStream, limit: anyio.CancelScope) -> None:
+        async with aclosing(stream.events()) as events:
+            async for event in events:
+                await self._take(event)
+                limit.deadline = float("inf")
+                self.retry_s = stream.retry_s
+        self.retry_s = stream.retry_s
+
+    async def _take(self, event: StreamEvent) -> None:
+        if self._hello is None:
+            await self._greet(event)
+            return
+        try:
+            event_id = parse_event_id(event.id)
+        except ValueError:
+            raise TryAgain("the control plane sent a command without an event ID") from None
+        if self._cursor is not None and event_id.numbering != self._cursor.numbering:
+            raise TryAgain(f"the stream changed its numbering from {self._cursor} to {event_id}")
+        if self._cursor is not None and event_id.n > self._cursor.n + 1:
+            raise TryAgain(f"the stream has a hole between {self._cursor} and {event_id}")
+        await self._receive(self._arrival(event), event_id)
+
+    async def _receive(self, arrival: Arrival, event_id: EventId) -> None:
+        if self._cursor is not None and event_id.n <= self._cursor.n:
+            # Its acknowledgement got lost, else it would not come again.
+            await self._journal.write(inbox.is_repeated, arrival.command_id)
+            is_new = False
+        else:
+            is_new = await self._journal.write(inbox.receive, arrival)
+            self._cursor = event_id
+        if is_new:
+            actor = "" if arrival.refusal else str(parse_envelope(arrival.body).actor or "")
+            self._feed.emit(CommandReceived(command_id=arrival.command_id, type=arrival.type, actor=actor))
+        else:
+            self._feed.emit(CommandRepeated(command_id=arrival.command_id))
+        self._on_command()
+
+    async def _greet(self, event: StreamEvent) -> None:
+        if event.type != "HELLO":
+            raise TryAgain("the stream did not begin with HELLO")
+        try:
+            hello = parse_hello(event.data)
+        except GiveUp as wrong:
+            raise TryAgain(f"the control plane's HELLO is malformed: {wrong.message}") from None
+        if hello.protocol != 1:
+            raise TryAgain(f"the control plane speaks protocol {hello.protocol}; this agent speaks 1")
+        if hello.reset is not None and not hello.resume:
+            await self._journal.write(inbox.reset, hello.reset.cursor, hello.reset.since)
+            self._cursor = parse_event_id(hello.reset.cursor)
+            self._feed.emit(StreamReset(reason=hello.reason or "", cursor=hello.reset.cursor))
+        elif self._cursor is None:
+            oldest = parse_event_id(hello.floor or hello.latest)
+            self._cursor = EventId(oldest.numbering, oldest.n - 1) if hello.floor else oldest
+        self._hello, self._hello_at = hello, self._clock.monotonic()
+        self._parking.leave()
+        await self._on_hello(hello)
+        self._feed.emit(StreamConnected(transport="sse", resumed=hello.resume, latest=hello.latest))
+
+    def _control_plane_now(self) -> datetime:
+        assert self._hello is not None  # noqa: S101 - commands come after HELLO only
+        return parse_timestamp(self._hello.now) + timedelta(seconds=self._clock.monotonic() - self._hello_at)
+
+    def _arrival(self, event: StreamEvent) -> Arrival:
+        """What one event of the stream is to the journal; judged here, once, by the control plane's clock."""
+        body = event.data.encode()
+        if event.is_truncated or len(body) > COMMAND_LIMIT:
+            refusal = GiveUp(ErrorCode.TOO_LARGE, f"a command is at most {COMMAND_LIMIT} bytes")
+            return Arrival(event.id, event.id, "", event.id, body[:COMMAND_LIMIT], refusal)
+        try:
+            envelope = parse_envelope(body)
+        except GiveUp as refusal:
+            return Arrival(event.id, event.id, "", event.id, body, refusal)
+        return Arrival(event.id, envelope.id, envelope.type, _lane(envelope), body, self._refusal(envelope))
+
+    def _refusal(self, envelope: Envelope) -> GiveUp | None:
+        if envelope.client_id != self._client_id:
+            return GiveUp(ErrorCode.WRONG_CLIENT, "the command is for another agent")
+        if envelope.expires_at and parse_timestamp(envelope.expires_at) <= self._control_plane_now():
+            return GiveUp(ErrorCode.EXPIRED, f"it expired at {envelope.expires_at}")
+        return None
+
+
+def _lane(envelope: Envelope) -> str:
+    """Acknowledgements go out in order with the events of the same upload."""
+    file_id = envelope.payload.get("fileId")
+    return f"upload {file_id}" if isinstance(file_id, str) and len(file_id) <= 128 else f"command {envelope.id}"

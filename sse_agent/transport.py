@@ -1,0 +1,364 @@
+"""httpx lives here. One pool for the stream, one for POSTs; its errors and the answers become ours."""
+
+import json
+import socket
+import ssl
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+import httpx
+import truststore
+
+from sse_agent.clock import Clock
+from sse_agent.errors import CannotStart, ExitCode, NotAllowedNow, Parked, TryAgain, Unauthorized
+from sse_agent.eventstream import EventStreamGuard, StreamEvent, check_response, read_events
+from sse_agent.messages import EnvelopeBytes
+from sse_agent.retry import parse_retry_after
+
+PROBLEM = "urn:sse-agent:problem:"
+_REDIRECTS = 5
+_ANSWER_LIMIT = 256 * 1024
+_POST_DEADLINE_S = 90.0
+_CONNECT_S = 10.0
+
+
+class Credential(Protocol):
+    """Whoever knows the token to show."""
+
+    async def current(self) -> str:
+        """The token to show now."""
+        ...
+
+    async def refreshed(self) -> str:
+        """The token to show after a 401."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who speaks: headers of every request."""
+
+    client_id: str
+    journal_id: str
+    epoch: int
+    instance_id: str
+
+    def headers(self) -> dict[str, str]:
+        """As the contract names them."""
+        return {
+            "Agent-Journal": self.journal_id,
+            "Agent-Epoch": str(self.epoch),
+            "Agent-Instance": self.instance_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one message: recorded, refused for good (`refusal` says why), or neither yet."""
+
+    message_id: str
+    is_recorded: bool
+    refusal: str | None = None
+
+
+class BatchRefused(TryAgain):
+    """The whole batch was too large or malformed: send less at once."""
+
+
+class CommandStream:
+    """An open stream. Iterating raises TryAgain when it breaks and ends when the control plane ends it."""
+
+    def __init__(self, response: httpx.Response, on_bytes: Callable[[], None]) -> None:
+        self._response = response
+        self._on_bytes = on_bytes
+        self._guard = EventStreamGuard()
+
+    @property
+    def retry_s(self) -> float | None:
+        """The control plane's `retry:`, in seconds."""
+        return None if self._guard.retry_ms is None else self._guard.retry_ms / 1000
+
+    async def events(self) -> AsyncGenerator[StreamEvent, None]:
+        """One event after the other."""
+        reading = read_events(self._response, on_bytes=self._on_bytes, guard=self._guard)
+        try:
+            async for event in reading:
+                yield event
+        except httpx.HTTPError as error:
+            raise TryAgain(f"the stream broke: {explain(error)}") from None
+        finally:
+            await reading.aclose()
+
+
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """The system's trust store, and the certificates of `ca_file` beside it. Raises CannotStart, 78."""
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            message = f"SSE_AGENT_CA_FILE: {ca_file} can't be read as PEM certificates: {error}"
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+    return context
+
+
+class Transport:
+    """The control plane's address and how to reach it. An async context manager."""
+
+    def __init__(
+        self, base_url: str, speaker: Speaker, credential: Credential, tls: ssl.SSLContext, clock: Clock
+    ) -> None:
+        self._agent_url = f"{base_url.rstrip('/')}/api/v1/agents/{speaker.client_id}"
+        self._speaker = speaker
+        self._credential = credential
+        self._clock = clock
+        # A stalled stream must not hold up POSTs: two pools. HTTP/1.1, for one broken stream breaks all of HTTP/2's.
+        headers = {"Accept-Encoding": "identity", "User-Agent": "sse-agent", **speaker.headers()}
+        self._streaming = httpx.AsyncClient(
+            verify=tls, headers=headers, timeout=httpx.Timeout(_CONNECT_S, read=None), follow_redirects=False
+        )
+        self._posting = httpx.AsyncClient(
+            verify=tls,
+            headers=headers,
+            timeout=httpx.Timeout(30.0, connect=_CONNECT_S),
+            limits=httpx.Limits(max_connections=4, keepalive_expiry=50),
+            follow_redirects=False,
+        )
+
+    async def __aenter__(self) -> "Transport":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._streaming.aclose()
+            await self._posting.aclose()
+
+    @asynccontextmanager
+    async def stream(self, cursor: str | None, on_bytes: Callable[[], None]) -> AsyncIterator[CommandStream]:
+        """The command stream from behind `cursor`; `on_bytes` is called at every sign of life.
+
+        Raises TryAgain, or Parked, as the contract's table of answers says.
+        """
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
+        if cursor is not None:
+            headers["Last-Event-ID"] = cursor
+        response = await self._open(f"{self._agent_url}/stream", headers)
+        try:
+            check_response(response)
+            _keep_alive(response)
+            yield CommandStream(response, on_bytes)
+        finally:
+            with anyio.CancelScope(shield=True), suppress(httpx.HTTPError):
+                await response.aclose()
+
+    async def _open(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer to the GET, 200 only; follows redirects within the origin, answers one 401 by a fresh token."""
+        token, is_fresh = await self._credential.current(), False
+        here = httpx.URL(url)
+        for _ in range(_REDIRECTS + 2):
+            response = await self._get(here, {**headers, "Authorization": f"Bearer {token}"})
+            if response.status_code == 200:
+                return response
+            error, target = await self._reject(response, here)
+            if target is not None:
+                here = target
+            elif isinstance(error, Unauthorized) and not is_fresh:
+                token, is_fresh = await self._credential.refreshed(), True
+            else:
+                raise error
+        raise TryAgain("the control plane redirects in circles")
+
+    async def _get(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Response:
+        request = self._streaming.build_request("GET", url, headers=headers)
+        try:
+            return await self._streaming.send(request, stream=True)
+        except httpx.HTTPError as error:
+            raise TryAgain(explain(error)) from None
+
+    async def _reject(self, response: httpx.Response, here: httpx.URL) -> tuple[TryAgain, httpx.URL | None]:
+        try:
+            body = await _read(response)
+        finally:
+            await response.aclose()
+        target = None
+        if response.status_code in (307, 308):
+            with suppress(httpx.InvalidURL):
+                target = here.join(response.headers.get("location", ""))
+        if target is not None and _origin(target) == _origin(here):
+            return TryAgain("redirected"), target
+        return self._not_now(response, body), None
+
+    async def post(self, messages: Sequence[tuple[str, EnvelopeBytes]]) -> list[Verdict]:
+        """Send (message ID, bytes) pairs, at most a batch. One verdict each, in order.
+
+        Raises BatchRefused if the batch must be made smaller, Parked, NotAllowedNow or TryAgain if nothing is known.
+        """
+        ids = [message_id for message_id, _ in messages]
+        body = messages[0][1] if len(messages) == 1 else b'{"messages":[' + b",".join(b for _, b in messages) + b"]}"
+        response, answer = await self._send("messages", body, ids[0])
+        if len(ids) == 1:
+            return [self._single_verdict(response, answer, ids[0])]
+        return self._batch_verdicts(response, answer, ids)
+
+    async def renew_upload_token(self, file_id: str) -> str | None:
+        """A fresh token for one upload, or None if this control plane mints none. Raises TryAgain."""
+        # `.` and `..` are file IDs, but no path segment: no client or proxy would leave them alone.
+        if file_id in (".", ".."):
+            return None
+        response, answer = await self._send(f"uploads/{file_id}/token", b"{}", str(uuid.uuid4()))
+        if response.status_code == 404 and _slug(response, answer):
+            return None
+        token = _json(answer).get("token") if response.status_code == 201 else None
+        if isinstance(token, str) and token.isascii() and token.isprintable() and 0 < len(token) <= 8192:
+            return token
+        raise self._not_now(response, answer)
+
+    async def _send(self, path: str, body: bytes, key: str) -> tuple[httpx.Response, bytes]:
+        """One POST, answered in time; a 401 is answered by a fresh token, once."""
+        token = await self._credential.current()
+        for is_last in (False, True):
+            response, answer = await self._send_once(path, body, key, token)
+            if response.status_code != 401 or is_last:
+                break
+            token = await self._credential.refreshed()
+        return response, answer
+
+    async def _send_once(self, path: str, body: bytes, key: str, token: str) -> tuple[httpx.Response, bytes]:
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key, "Content-Type": "application/json"}
+        try:
+            with anyio.fail_after(_POST_DEADLINE_S):
+                request = self._posting.build_request(
+                    "POST", f"{self._agent_url}/{path}", content=body, headers=headers
+                )
+                response = await self._posting.send(request, stream=True)
+                try:
+                    return response, await _read(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise TryAgain(f"no whole answer within {_POST_DEADLINE_S:.0f} s") from None
+        except httpx.HTTPError as error:
+            raise TryAgain(explain(error)) from None
+
+    def _single_verdict(self, response: httpx.Response, body: bytes, message_id: str) -> Verdict:
+        if response.status_code in (200, 202) and _json(body).get("id") == message_id:
+            return Verdict(message_id, is_recorded=True)
+        slug = _slug(response, body)
+        if response.status_code in (400, 413, 422) and slug:
+            return Verdict(message_id, is_recorded=False, refusal=f"{response.status_code} {slug}")
+        raise self._not_now(response, body)
+
+    def _batch_verdicts(self, response: httpx.Response, body: bytes, ids: Sequence[str]) -> list[Verdict]:
+        if response.status_code in (400, 413, 422) and _slug(response, body):
+            raise BatchRefused(f"a batch was refused: {response.status_code} {_slug(response, body)}")
+        results = _json(body).get("results") if response.status_code == 200 else None
+        if not isinstance(results, list) or len(results) != len(ids):
+            raise self._not_now(response, body)
+        return [_verdict(message_id, result) for message_id, result in zip(ids, results, strict=True)]
+
+    def _not_now(self, response: httpx.Response, body: bytes) -> TryAgain:
+        """What an answer that is no success means. Anything unknown is "not now": a box on the way may have said it."""
+        status, slug = response.status_code, _slug(response, body)
+        wait_s = parse_retry_after(response.headers.get("retry-after"), _date(response, self._clock.now()))
+        reason = f"the control plane answered {status}" + (f" {slug}" if slug else "")
+        if (status, slug) in _PARKED_BECAUSE:
+            return Parked(_PARKED_BECAUSE[status, slug])
+        if status == 401:
+            return Unauthorized(f"{reason}: the token was not accepted", retry_after_s=wait_s)
+        if status in (403, 404) and slug:
+            return NotAllowedNow(reason, retry_after_s=wait_s)
+        if not slug and (status < 300 or "html" in response.headers.get("content-type", "")):
+            reason = f"something on the way answered {status} in the control plane's place (a login page or a proxy?)"
+        return TryAgain(reason, retry_after_s=wait_s)
+
+
+_PARKED_BECAUSE: Mapping[tuple[int, str | None], str] = {
+    (409, "newer-epoch"): "another copy of this agent, with a newer state, has taken its place",
+    (410, "agent-deleted"): "this agent was deleted on the control plane",
+}
+
+
+def explain(error: httpx.HTTPError) -> str:
+    """What happened, in words, for people who have to mend a network."""
+    text = str(error).strip()
+    if isinstance(error, httpx.ProxyError):
+        return f"the proxy did not let us through: {text}"
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {_CONNECT_S:.0f} s"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        reason = text.partition("failed: ")[2].partition(" (_ssl")[0] or "not trusted"
+        return f"the TLS certificate was not accepted: {reason} (TLS inspection? see SSE_AGENT_CA_FILE)"
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection: {text or 'refused'}"
+    return text or type(error).__name__
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body, cut at a bound: nobody may fill our memory with an answer."""
+    parts, size = [], 0
+    with anyio.move_on_after(30):
+        try:
+            async for part in response.aiter_raw():
+                parts.append(part)
+                size += len(part)
+                if size >= _ANSWER_LIMIT:
+                    break
+        except httpx.HTTPError as error:
+            raise TryAgain(explain(error)) from None
+    return b"".join(parts)[:_ANSWER_LIMIT]
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _slug(response: httpx.Response, body: bytes) -> str | None:
+    """The problem's name, only where the answer is a problem document (RFC 9457) of this contract."""
+    if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
+        return None
+    kind = _json(body).get("type")
+    if not isinstance(kind, str) or not kind.startswith(PROBLEM):
+        return None
+    slug = kind.removeprefix(PROBLEM)[:64]
+    return slug if slug.replace("-", "").isalnum() else None
+
+
+def _verdict(message_id: str, result: object) -> Verdict:
+    if not isinstance(result, dict) or result.get("id") != message_id:
+        return Verdict(message_id, is_recorded=False)
+    status = result.get("status")
+    if status in (413, 422):
+        kind = str(result.get("type", "")).removeprefix(PROBLEM)
+        return Verdict(message_id, is_recorded=False, refusal=f"{status} {kind}"[:100])
+    return Verdict(message_id, is_recorded=status in (200, 202))
+
+
+def _date(response: httpx.Response, now: datetime) -> datetime:
+    with suppress(ValueError, TypeError):
+        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(now.tzinfo)
+    return now
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _keep_alive(response: httpx.Response) -> None:
+    """On the socket that is really used, behind a proxy, too; httpcore passes no socket options on to those."""
+    stream = response.extensions.get("network_stream")
+    raw = stream.get_extra_info("socket") if stream is not None else None
+    if isinstance(raw, socket.socket):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
