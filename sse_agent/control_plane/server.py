@@ -1,0 +1,161 @@
+"""`sse-agent control-plane`: opens the engine, listens, stops in order."""
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sse_agent.clock import Clock, SystemClock
+from sse_agent.control_plane import settings as configuration
+from sse_agent.control_plane.access import Access
+from sse_agent.control_plane.api import Api
+from sse_agent.control_plane.attendance import Attendance
+from sse_agent.control_plane.bells import Bells, agent_topic, command_topic
+from sse_agent.control_plane.engine import Report
+from sse_agent.control_plane.problems import Unavailable
+from sse_agent.control_plane.settings import Settings
+from sse_agent.control_plane.sqlite import SqliteEngine
+from sse_agent.control_plane.streams import Streams
+from sse_agent.errors import CannotStart, ExitCode
+from sse_agent.messages import EventType
+
+PRUNE_EVERY_S = 3600.0
+DRAIN_S = 2
+_STREAM = re.compile(r"/api/v1/agents/([^/]+)/stream")
+
+
+class ControlPlane:
+    """The ASGI application: the stream endpoint is bare, the rest is the framework's."""
+
+    def __init__(self, streams: Streams, rest: ASGIApp) -> None:
+        self._streams = streams
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            found = _STREAM.fullmatch(scope["path"])
+            if found is not None:
+                await self._streams.serve(unquote(found[1]), scope, receive, send)
+                return
+        await self._rest(scope, receive, send)
+
+
+class _Ringing:
+    """What the engine says has changed → bells and attendance."""
+
+    def __init__(self, bells: Bells, attendance: Attendance) -> None:
+        self._bells = bells
+        self._attendance = attendance
+
+    def queue_changed(self, client_id: str) -> None:
+        self._bells.ring(agent_topic(client_id))
+
+    def command_changed(self, command_id: str) -> None:
+        self._bells.ring(command_topic(command_id))
+
+    def reported(self, client_id: str, report: Report) -> None:
+        if report.type == EventType.CLIENT_DISCONNECTED:
+            self._attendance.left(client_id)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn waits for open streams for ever; ours end themselves when a signal comes."""
+
+    def __init__(self, config: uvicorn.Config, bells: Bells) -> None:
+        super().__init__(config)
+        self._bells = bells
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        before = {
+            number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._bells.drain()
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM. The first line on standard output says where. Raises CannotStart."""
+    settings = configuration.load()
+    asyncio.run(_serve(settings, SystemClock()))
+    return int(ExitCode.STOPPED)
+
+
+async def _serve(settings: Settings, clock: Clock) -> None:
+    bells = Bells()
+    attendance = Attendance(clock, settings.heartbeat_seconds)
+    tokens = {client_id: token.get_secret_value() for client_id, token in settings.agent_tokens.items()}
+    access = Access(tokens, settings.service_token.get_secret_value())
+    engine = SqliteEngine(settings.database, clock, _Ringing(bells, attendance), queue_limit=settings.queue_limit)
+    await engine.open()
+    pruning = asyncio.create_task(_prune(engine, clock))
+    try:
+        await engine.enlist(tokens)
+        streams = Streams(engine, access, bells, attendance, clock, settings.heartbeat_seconds)
+        app = ControlPlane(streams, Api(engine, access, bells, attendance, clock).app())
+        with _listen(settings) as listener:
+            print(json.dumps({"listening": _url(settings, listener)}), flush=True)
+            await _Server(_uvicorn(settings, app), bells).serve(sockets=[listener])
+    finally:
+        pruning.cancel()
+        await engine.close()
+
+
+def _uvicorn(settings: Settings, app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_S,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        message = (
+            f"can't listen on {settings.host} port {settings.port}: {error.strerror}; choose another "
+            f"{configuration.PREFIX}HOST or {configuration.PREFIX}PORT"
+        )
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    scheme = "https" if settings.tls_certificate else "http"
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+async def _prune(engine: SqliteEngine, clock: Clock) -> None:
+    while True:
+        await clock.sleep(PRUNE_EVERY_S)
+        try:
+            await engine.prune()
+        except Unavailable as later:
+            print(f"sse-agent control-plane: old entries could not be pruned: {later}", file=sys.stderr)

@@ -1,0 +1,82 @@
+"""What whoever runs a control plane decides. Read from the environment, once, at start."""
+
+import ipaddress
+import json
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from sse_agent.errors import CannotStart, ExitCode
+from sse_agent.messages import Name
+
+PREFIX = "SSE_AGENT_CONTROL_PLANE_"
+
+
+class Settings(BaseSettings):
+    """Frozen; handed out piece by piece by server.py."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    host: str = Field(default="127.0.0.1", description="The address to listen on. Other than loopback only with TLS.")
+    port: int = Field(default=8787, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    database: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("sse-agent-control-plane")) / "control-plane.db",
+        description="The SQLite file that everything durable is in.",
+    )
+    agent_tokens: dict[Name, SecretStr] = Field(
+        default_factory=dict, description='The agents and their bearer tokens: {"agent-1": "…"}.'
+    )
+    service_token: SecretStr = Field(description="The bearer token of the services and pages that command agents.")
+    heartbeat_seconds: int = Field(default=15, ge=1, le=60, description="The longest silence on a stream, in seconds.")
+    queue_limit: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Commands that may wait for one agent; more are refused."
+    )
+    tls_certificate: Path | None = Field(default=None, description="PEM file: the certificate and its chain.")
+    tls_key: Path | None = Field(default=None, description="PEM file: the certificate's key.")
+
+    @model_validator(mode="after")
+    def _tokens_are_tokens(self) -> "Settings":
+        tokens = [self.service_token, *self.agent_tokens.values()]
+        plain = [token.get_secret_value() for token in tokens]
+        if not all(0 < len(token) <= 8192 and token.isascii() and token.isprintable() for token in plain):
+            raise ValueError("a token is 1 to 8192 printable ASCII characters")
+        if any(" " in token for token in plain):
+            raise ValueError("a token has no spaces")
+        if len(set(plain)) != len(plain):
+            raise ValueError("two agents, or an agent and the service, have the same token")
+        return self
+
+    @model_validator(mode="after")
+    def _plain_http_stays_here(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("TLS_CERTIFICATE and TLS_KEY come together")
+        if self.tls_certificate is None and not _is_loopback(self.host):
+            raise ValueError("HOST is not loopback: give TLS_CERTIFICATE and TLS_KEY, or put a TLS proxy in front")
+        return self
+
+
+def load() -> Settings:
+    """From the environment. Raises CannotStart, exit code 78, naming each wrong setting; values are not repeated."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False, include_input=False, include_context=False):
+            name = PREFIX + str(item["loc"][0]).upper() + ": " if item["loc"] else ""
+            lines.append(name + item["msg"].removeprefix("Value error, "))
+        raise CannotStart("wrong settings:\n  " + "\n  ".join(lines), ExitCode.WRONG_CONFIGURATION) from None
+    except (SettingsError, json.JSONDecodeError):
+        message = f'wrong settings:\n  {PREFIX}AGENT_TOKENS: expected a JSON object, such as {{"agent-1": "token"}}'
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

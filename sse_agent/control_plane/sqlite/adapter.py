@@ -1,0 +1,130 @@
+"""The engine on SQLite: each call is one work of the writer thread; then the listener is told."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from sse_agent.clock import Clock
+from sse_agent.control_plane import engine
+from sse_agent.control_plane.engine import Greeting, Order, QueuedCommand, Report, Speaker, Ticket, Verdict
+from sse_agent.control_plane.fencing import Ruling
+from sse_agent.control_plane.records import AgentRecord, CommandRecord, MessageRecord, UploadRecord
+from sse_agent.control_plane.sqlite import claims, commands, queries, reports, retention
+from sse_agent.control_plane.sqlite.database import Database, Transaction
+from sse_agent.control_plane.sqlite.volatile import Progress, VolatileKeys
+from sse_agent.messages import EventType
+
+_NEW_JOURNAL = (Ruling.JOURNAL_LOST, Ruling.READMITTED)
+
+
+class SqliteEngine:
+    """Implements `engine.Engine`. Open it, use it, close it."""
+
+    def __init__(self, path: Path, clock: Clock, listener: engine.Listener, *, queue_limit: int) -> None:
+        self._database = Database(path, clock)
+        self._clock = clock
+        self._listener = listener
+        self._queue_limit = queue_limit
+        self._keys = VolatileKeys()
+        self._progress = Progress()
+
+    async def open(self) -> None:
+        """Raises CannotStart."""
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Everything that was asked for is decided before this returns."""
+        await self._database.close()
+
+    async def enlist(self, client_ids: Collection[str]) -> None:
+        await self._database.run(claims.enlist, client_ids)
+
+    async def claim(self, client_id: str, speaker: Speaker, cursor: str | None, *, opens_stream: bool) -> Greeting:
+        claim = await self._database.run(claims.claim, client_id, speaker, cursor, opens_stream=opens_stream)
+        if claim.has_changed_journal:
+            self._progress.forget(client_id)
+        if claim.ends_streams:
+            self._listener.queue_changed(client_id)
+        self._tell_commands(claim.unknown)
+        return claim.greeting
+
+    async def verify(self, client_id: str, speaker: Speaker) -> None:
+        ruling = await self._database.run(claims.bind, client_id, speaker)
+        self._tell_ruling(client_id, ruling)
+
+    async def take(
+        self, client_id: str, speaker: Speaker, ticket: str | None, *, after_n: int
+    ) -> Sequence[QueuedCommand]:
+        return await self._database.run(commands.take, client_id, speaker, ticket, after_n)
+
+    async def record(self, client_id: str, speaker: Speaker, new: Sequence[Report]) -> Sequence[Verdict]:
+        volatile, durable = engine.split(new)
+        statuses = {place: report for place, report in volatile.items() if report.type == EventType.CLIENT_STATUS}
+        recording = await self._database.run(reports.record, client_id, speaker, durable, statuses)
+        self._tell_ruling(client_id, recording.ruling)
+        now = self._clock.monotonic()
+        verdicts = dict(recording.verdicts)
+        for place, report in volatile.items():
+            verdicts[place] = self._keys.remember(client_id, report, now)
+        for place, report in enumerate(new):
+            if verdicts[place] is Verdict.RECORDED:
+                self._note(client_id, report)
+        self._tell_commands(recording.commands)
+        return [verdicts[place] for place in range(len(new))]
+
+    async def queue(self, client_id: str, order: Order) -> Ticket:
+        ticket = await self._database.run(commands.queue, client_id, order, self._queue_limit)
+        self._listener.queue_changed(client_id)
+        return ticket
+
+    async def readmit(self, client_id: str, key: str, digest: bytes) -> None:
+        await self._database.run(_readmit, client_id, key, digest)
+
+    async def delete(self, client_id: str) -> None:
+        unknown = await self._database.run(claims.delete, client_id)
+        self._progress.forget(client_id)
+        self._listener.queue_changed(client_id)
+        self._tell_commands(unknown)
+
+    async def command(self, command_id: str) -> CommandRecord:
+        return await self._database.run(queries.command, command_id)
+
+    async def agent(self, client_id: str) -> AgentRecord:
+        return await self._database.run(queries.agent, client_id)
+
+    async def agents(self, *, after: str, limit: int) -> Sequence[AgentRecord]:
+        return await self._database.run(queries.agents, after, limit)
+
+    async def uploads(self, client_id: str, *, after: str, limit: int) -> Sequence[UploadRecord]:
+        progress = dict(self._progress.of(client_id))
+        return await self._database.run(queries.uploads, client_id, progress, after, limit)
+
+    async def messages(
+        self, client_id: str, *, after: int, limit: int, types: Collection[str]
+    ) -> Sequence[MessageRecord]:
+        return await self._database.run(queries.messages, client_id, after, limit, types)
+
+    async def prune(self) -> None:
+        await self._database.run(retention.prune)
+
+    def _note(self, client_id: str, report: Report) -> None:
+        if report.upload is not None:
+            if report.type == EventType.UPLOAD_PROGRESS:
+                self._progress.note(client_id, report.upload)
+            else:
+                self._progress.overtaken(client_id, report.upload)
+        self._listener.reported(client_id, report)
+
+    def _tell_ruling(self, client_id: str, ruling: Ruling) -> None:
+        if ruling in _NEW_JOURNAL:
+            self._progress.forget(client_id)
+        if ruling is not Ruling.BOUND:
+            self._listener.queue_changed(client_id)
+
+    def _tell_commands(self, command_ids: Collection[str]) -> None:
+        for command_id in command_ids:
+            self._listener.command_changed(command_id)
+
+
+def _readmit(tx: Transaction, client_id: str, key: str, digest: bytes) -> None:
+    if commands.remember_key(tx, key, digest):
+        claims.readmit(tx, client_id)
