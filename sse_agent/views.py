@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import anyio
-import rich.console
 
-from sse_agent import console
-from sse_agent.chat import Keyboard
 from sse_agent.clock import Clock
 from sse_agent.events import Feed
 from sse_agent.lines import Lines
@@ -41,6 +38,12 @@ class ConsoleView:
 
     async def run(self, feed: Feed, say: Say) -> None:
         """Until cancelled."""
+        # Imported here, so that a headless agent never loads what draws.
+        import rich.console
+
+        from sse_agent import console
+        from sse_agent.chat import Keyboard
+
         keyboard = Keyboard(sys.stdin)
         async with anyio.create_task_group() as group:
             group.start_soon(keyboard.read, say)
