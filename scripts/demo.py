@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -226,7 +225,7 @@ class Stored:
 
 def show(rows: list[Row], console: Console) -> bool:
     """The table. True if every file arrived as it is, or was cancelled on purpose."""
-    table = Table(title="What arrived", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title="What arrived", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("file", no_wrap=True, width=20)
     for title, width in [("bytes", 11), ("seconds", 7)]:
         table.add_column(title, justify="right", no_wrap=True, width=width)
