@@ -161,21 +161,10 @@ class UploadStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadResumedAt(Event):
-    """The tus server said how much it has."""
-
-    name: ClassVar[str] = "upload.offset"
-    level: ClassVar[str] = "debug"
-    file_id: str
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
 class UploadProgressed(Event):
-    """Bytes moved. `rate` in bytes per second. The console reads it; the log thins it out."""
+    """How far it is. `rate` in bytes per second. In the log at most once in 10 s for each upload."""
 
     name: ClassVar[str] = "upload.progress"
-    level: ClassVar[str] = "debug"
     file_id: str
     offset: int
     bytes_sent: int
@@ -271,6 +260,15 @@ class JournalTrouble(Event):
     name: ClassVar[str] = "journal.trouble"
     level: ClassVar[str] = "error"
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinesDropped(Event):
+    """Whoever reads the log did not take it; so many lines are missing here."""
+
+    name: ClassVar[str] = "log.dropped"
+    level: ClassVar[str] = "warning"
+    count: int
 
 
 Listener = Callable[[Event], None]

@@ -1,69 +1,263 @@
-"""events → lines: one JSON object a line, or a sentence for people. A view, as the console is."""
+"""Events → lines for a log: one JSON object an event (docs/reference/log-events.md), or one sentence for people."""
 
 import dataclasses
 import json
-from contextlib import suppress
+import os
+import re
+import select
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from datetime import datetime
-from enum import Enum
 from typing import Any, Literal, TextIO
 
+from sse_agent import events
 from sse_agent.clock import Clock, timestamp
-from sse_agent.events import Event, UploadProgressed
-from sse_agent.printable import printable
+from sse_agent.events import Event
+from sse_agent.lifecycle import UploadState
+from sse_agent.printable import byte_count, byte_share, duration, printable
 
 PROGRESS_EVERY_S = 10.0
 LEVELS = ("debug", "info", "warning", "error")
+TEXT_LIMIT = 4096
+NAMES_KEPT = 4096
+HELD_LINES = 1000
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Lines:
-    """A listener of the feed. A log that can't be written (a closed pipe) is no reason to stop."""
+    """A listener of the feed. It never raises and, where the platform can tell, never waits for a reader."""
 
-    def __init__(self, stream: TextIO, clock: Clock, *, style: Literal["json", "text"], level: str) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None, clock: Clock, *, style: Literal["json", "text"], level: str) -> None:
+        self._out = _Out(stream)
         self._clock = clock
-        self._write = _as_json if style == "json" else _as_text
+        self._format = self._text if style == "text" else self._json
         self._least = LEVELS.index(level)
-        self._progress_at: dict[str, float] = {}
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self._progress_due: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
-        if LEVELS.index(event.level) < self._least or not self._is_due(event):
-            return
-        line = self._write(event, timestamp(self._clock.now()))
-        # ValueError: the stream is closed.
-        with suppress(OSError, ValueError):
-            self._stream.write(line + "\n")
-            self._stream.flush()
+        """One event; nothing if it is below the level, or progress that was told a moment ago."""
+        is_told = self._is_due(event)
+        if is_told and LEVELS.index(event.level) >= self._least:
+            self._out.flush()
+            if self._out.dropped and self._out.has_room:
+                self._out.write(self._format(events.LinesDropped(self._out.forget_dropped())))
+            self._out.write(self._format(event))
+        self._note_name(event)
 
     def _is_due(self, event: Event) -> bool:
-        """Progress at most once in `PROGRESS_EVERY_S` for each upload; what ended is forgotten with the next."""
-        if not isinstance(event, UploadProgressed):
+        """The first progress line comes `PROGRESS_EVERY_S` after the upload started: most are over by then."""
+        file_id = getattr(event, "file_id", None)
+        if file_id is None:
             return True
         now = self._clock.monotonic()
-        if now - self._progress_at.get(event.file_id, -PROGRESS_EVERY_S) < PROGRESS_EVERY_S:
-            return False
-        self._progress_at = {key: at for key, at in self._progress_at.items() if now - at < 6 * PROGRESS_EVERY_S}
-        self._progress_at[event.file_id] = now
+        if isinstance(event, events.UploadStarted):
+            self._progress_due[file_id] = now + PROGRESS_EVERY_S
+        elif isinstance(event, events.UploadProgressed):
+            if now < self._progress_due.get(file_id, now):
+                return False
+            self._progress_due[file_id] = now + PROGRESS_EVERY_S
+        else:
+            self._progress_due.pop(file_id, None)
         return True
 
+    def _note_name(self, event: Event) -> None:
+        """Only some events of an upload name its file; people want to read it in all."""
+        file_id, name = getattr(event, "file_id", None), getattr(event, "file_name", None)
+        if file_id is None:
+            return
+        if isinstance(event, events.UploadCompleted):
+            self._names.pop(file_id, None)
+        elif name is not None:
+            self._names[file_id] = name
+            self._names.move_to_end(file_id)
+            if len(self._names) > NAMES_KEPT:
+                self._names.popitem(last=False)
 
-def _as_json(event: Event, at: str) -> str:
-    fields = {name: _plain(value) for name, value in dataclasses.asdict(event).items()}
-    return json.dumps({"at": at, "level": event.level, "event": event.name, **fields})
+    # --- the two styles ---
 
+    def _json(self, event: Event) -> str:
+        fields = {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}
+        line = {"at": timestamp(self._clock.now()), "level": event.level, "event": event.name, **fields}
+        # ASCII, and so safe for any terminal and encoding; DEL is the one control character that JSON lets through.
+        return json.dumps(line, separators=(",", ":")).replace("\x7f", "\\u007f")
 
-def _as_text(event: Event, at: str) -> str:
-    shown = [f"{name}={_quoted(_plain(value))}" for name, value in dataclasses.asdict(event).items() if value != ""]
-    return f"{at} {event.level:<7} {event.name:<18} {' '.join(shown)}".rstrip()
+    def _text(self, event: Event) -> str:
+        sentence = SENTENCES.get(type(event))
+        words = sentence(event, self._name_of(event)) if sentence else f"{event.name} {self._json(event)}"
+        at = timestamp(self._clock.now())[:19] + "Z"
+        return f"{at} {event.level:<7} {printable(words[:TEXT_LIMIT])}"
+
+    def _name_of(self, event: Event) -> str:
+        file_id = getattr(event, "file_id", "")
+        return getattr(event, "file_name", None) or self._names.get(file_id, file_id)
 
 
 def _plain(value: Any) -> Any:
+    """As JSON has it. The bytes of a name that is not UTF-8 become `\\xff`: half a surrogate pair is no JSON text."""
     if isinstance(value, datetime):
         return timestamp(value)
-    if isinstance(value, Enum):
-        return value.value
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub(lambda found: printable(found[0]), value[:TEXT_LIMIT])
     return round(value, 3) if isinstance(value, float) else value
 
 
-def _quoted(value: Any) -> str:
-    text = printable(str(value))
-    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text or not text else text
+class _Out:
+    """The stream. What it does not take now is held for later; when that is too much, lines are dropped and counted."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._held: deque[str] = deque()
+        self.dropped = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another line would be kept."""
+        return len(self._held) < HELD_LINES
+
+    def forget_dropped(self) -> int:
+        """How many lines were dropped, for the line that says so."""
+        dropped, self.dropped = self.dropped, 0
+        return dropped
+
+    def write(self, line: str) -> None:
+        """Now, or as soon as the stream takes it."""
+        if self._stream is None:
+            return
+        if self.has_room:
+            self._held.append(line)
+        else:
+            self.dropped += 1
+        self.flush()
+
+    def flush(self) -> None:
+        """As much as is taken now. Never raises; a reader that went away is not missed."""
+        if self._stream is None:
+            return
+        try:
+            while self._held and _takes_more(self._stream):
+                self._put(self._stream, self._held.popleft())
+        except BrokenPipeError:
+            self._stream = None
+        except (OSError, ValueError):
+            # A full disk, say. The next line may fare better; a closed stream costs nothing to try again.
+            return
+
+    def _put(self, stream: TextIO, line: str) -> None:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        stream.flush()
+
+
+def _takes_more(stream: TextIO) -> bool:
+    """Whether a write would not wait. Only POSIX can tell; elsewhere a write may wait for its reader."""
+    if os.name != "posix":
+        return True
+    try:
+        return bool(select.select([], [stream.fileno()], [], 0)[1])
+    except (OSError, ValueError):
+        return True
+
+
+# --- sentences --------------------------------------------------------------------------------------
+
+
+def _started(event: events.AgentStarted, _: str) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in event.uploads.items()) or "none"
+    left = f", {byte_count(event.queued_bytes)} to send" if event.queued_bytes else ""
+    return f"sse-agent {event.version} started as {event.client_id} for {event.control_plane}; uploads: {states}{left}"
+
+
+def _connected(event: events.StreamConnected, _: str) -> str:
+    how = "going on after the last command" if event.resumed else "starting anew"
+    return f"connected to the control plane ({event.transport}), {how}"
+
+
+def _received(event: events.CommandReceived, _: str) -> str:
+    actor = f" from {event.actor}" if event.actor else ""
+    return f"command {event.type or 'of an unreadable kind'}{actor} received ({event.command_id})"
+
+
+def _answered(event: events.CommandFinished, _: str) -> str:
+    why = ": ".join(part for part in (event.code, event.detail) if part)
+    return f"command {event.type} {event.status}{f', {why}' if why else ''} ({event.command_id})"
+
+
+def _queued(event: events.UploadQueued, name: str) -> str:
+    size = f", {byte_count(event.size)}" if event.size else ""
+    offset = f", {byte_count(event.offset)} of it already there" if event.offset else ""
+    return f"{name}: queued ({event.why}{size}{offset})"
+
+
+def _uploading(event: events.UploadStarted, name: str) -> str:
+    where = f"from {byte_share(event.offset, event.size)}" if event.offset else "from the beginning"
+    attempt = f", try {event.attempt}" if event.attempt > 1 else ""
+    return f"{name}: uploading {where}{attempt}"
+
+
+def _progressed(event: events.UploadProgressed, name: str) -> str:
+    percent = f" ({min(99, event.bytes_sent * 100 // event.size)} %)" if event.size else ""
+    sent = byte_share(event.bytes_sent, event.size)
+    return f"{name}: {sent}{percent} sent, {byte_count(event.offset)} confirmed, {byte_count(event.rate)}/s"
+
+
+def _waiting(event: events.UploadWaiting, name: str) -> str:
+    again = timestamp(event.next_try_at)[:19] + "Z"
+    return f"{name}: waiting at {byte_count(event.offset)}: {event.reason}; try {event.tries + 1} at {again}"
+
+
+def _completed(event: events.UploadCompleted, name: str) -> str:
+    return f"{name}: complete, {byte_count(event.size)} in {_took(event.seconds)}, sha256 {event.sha256}"
+
+
+def _took(seconds: float) -> str:
+    return duration(seconds) if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def _ended(event: events.UploadEnded, name: str) -> str:
+    if event.state is UploadState.CANCELLED:
+        return f"{name}: cancelled"
+    hope = "; it can be resumed" if event.retryable else ""
+    return f"{name}: {event.state}, {event.code}: {event.detail or event.message}{hope}"
+
+
+def _lost(event: events.StreamLost, _: str) -> str:
+    return f"disconnected from the control plane: {event.reason}; again in {duration(event.wait_s)}"
+
+
+def _held_up(event: events.SenderHeldUp, _: str) -> str:
+    wait = duration(event.wait_s)
+    return f"no message reaches the control plane, {event.pending} wait: {event.reason}; again in {wait}"
+
+
+def _stumbled(event: events.CommandStumbled, _: str) -> str:
+    return f"a bug in the agent, at {event.type} ({event.command_id}), time {event.attempts}: {event.error}"
+
+
+SENTENCES: dict[type[Event], Callable[[Any, str], str]] = {
+    events.AgentStarted: _started,
+    events.AgentStopping: lambda event, _: f"stopping ({event.reason})",
+    events.AgentStopped: lambda event, _: f"stopped ({event.reason})",
+    events.StreamConnected: _connected,
+    events.StreamLost: _lost,
+    events.StreamReset: lambda event, _: f"the control plane lost our place ({event.reason}); all is reported again",
+    events.AgentParked: lambda event, _: f"parked: {event.reason}; silent for {duration(event.wait_s)}",
+    events.CommandReceived: _received,
+    events.CommandRepeated: lambda event, _: f"command received again, answered again ({event.command_id})",
+    events.CommandFinished: _answered,
+    events.CommandStumbled: _stumbled,
+    events.UploadQueued: _queued,
+    events.UploadStarted: _uploading,
+    events.UploadProgressed: _progressed,
+    events.UploadWaiting: _waiting,
+    events.UploadPaused: lambda event, name: f"{name}: paused at {byte_count(event.offset)}",
+    events.UploadCompleted: _completed,
+    events.UploadEnded: _ended,
+    events.MessageShown: lambda event, _: f"chat, {event.sender or 'somebody'}: {event.text}",
+    events.SenderHeldUp: _held_up,
+    events.MessageBuried: lambda event, _: (
+        f"message {event.type} refused for good ({event.message_id}): {event.reason}"
+    ),
+    events.LinesDropped: lambda event, _: f"{event.count} lines are missing here: nobody took them",
+    events.JournalTrouble: lambda event, _: f"the journal can't be written, no command is taken: {event.reason}",
+}

@@ -3,13 +3,17 @@
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
 from sse_agent.clock import Clock
 from sse_agent.events import Feed
 from sse_agent.lines import Lines
+
+if TYPE_CHECKING:
+    import rich.console
 
 Say = Callable[[str], Awaitable[None]]
 
@@ -31,20 +35,41 @@ class LinesView:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleView:
-    """The live console; where there is a keyboard, a person can answer."""
+    """The live console, where a person can answer; lines for people on a terminal that can't be drawn on."""
 
     clock: Clock
-    is_attended: bool = True
+
+    @property
+    def is_attended(self) -> bool:
+        """A terminal that only takes lines (TERM=dumb, an old Windows) has no place to type."""
+        terminal = _terminal()
+        return not (terminal.is_dumb_terminal or terminal.legacy_windows)
 
     async def run(self, feed: Feed, say: Say) -> None:
         """Until cancelled."""
-        # Imported here, so that a headless agent never loads what draws.
-        import rich.console
-
+        if not self.is_attended:
+            await LinesView(self.clock, "text", "info").run(feed, say)
+            return
         from sse_agent import console
         from sse_agent.chat import Keyboard
 
         keyboard = Keyboard(sys.stdin)
+        typing = anyio.CancelScope()
+
+        async def read() -> None:
+            with typing:
+                await keyboard.read(say)
+
         async with anyio.create_task_group() as group:
-            group.start_soon(keyboard.read, say)
-            await console.show(feed, self.clock, console=rich.console.Console(), draft=lambda: keyboard.draft)
+            group.start_soon(read)
+            await console.show(
+                feed, self.clock, console=_terminal(), draft=lambda: keyboard.draft, on_leave=typing.cancel
+            )
+
+
+@cache
+def _terminal() -> "rich.console.Console":
+    # Imported here, so that a headless agent never loads what draws.
+    import rich.console
+
+    return rich.console.Console()

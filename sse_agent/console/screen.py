@@ -1,0 +1,98 @@
+"""The terminal: taken over, painted where it changed, and given back as it was."""
+
+import os
+import sys
+from typing import Any
+
+import anyio
+from rich.console import Console, RenderableType
+
+# Another screen, no cursor, pasted text marked as such, and no reordering of right-to-left names, which in terminals
+# that do it would take the figures behind a name along.
+ENTER = "\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[8l\x1b[2J"
+LEAVE = "\x1b[8h\x1b[?2004l\x1b[?25h\x1b[0m\x1b[?1049l"
+CLEAR = "\x1b[2J"
+# Terminals that know it show a frame at once; the others ignore it.
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
+WHOLE_EVERY = 40
+LEAVE_WITHIN_S = 1.0
+
+
+class Screen:
+    """Writes in a thread: a terminal that stops reading (a dead ssh connection) must not stop the agent."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._painted: list[str] = []
+        self._size = (0, 0)
+        self._frames = 0
+        self._one_at_a_time = anyio.CapacityLimiter(1)
+        self.is_gone = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in cells, now."""
+        return self._console.size
+
+    async def enter(self) -> None:
+        """Take the terminal over."""
+        await self._write(ENTER)
+
+    async def leave(self) -> None:
+        """Give it back, unless it takes nothing any more."""
+        await self._last_words(LEAVE)
+
+    async def paint(self, frame: RenderableType, size: tuple[int, int]) -> None:
+        """Write the lines that changed; now and then all of them, in case something else has written on them."""
+        lines = self._rendered(frame)
+        is_whole = size != self._size or self._frames % WHOLE_EVERY == 0
+        before = [] if is_whole else self._painted
+        changed = "".join(
+            # Erased first: after the last cell of a line terminals would erase that cell.
+            f"\x1b[{number + 1};1H\x1b[K{line}"
+            for number, line in enumerate(lines)
+            if number >= len(before) or before[number] != line
+        )
+        clear = CLEAR if size != self._size else ""
+        self._painted, self._size = lines, size
+        self._frames += 1
+        if changed:
+            await self._write(f"{_BEGIN}{clear}{changed}{_END}")
+
+    def _rendered(self, frame: RenderableType) -> list[str]:
+        with self._console.capture() as capture:
+            self._console.print(frame, end="", crop=False, soft_wrap=True)
+        return capture.get().split("\n")
+
+    async def say(self, renderable: RenderableType) -> None:
+        """Print it below what is on the screen already."""
+        with self._console.capture() as capture:
+            self._console.print(renderable)
+        await self._last_words(capture.get())
+
+    async def _last_words(self, text: str) -> None:
+        """Also when cancelled, but not for ever."""
+        with anyio.move_on_after(LEAVE_WITHIN_S, shield=True) as limit:
+            await self._write(text)
+        self.is_gone = self.is_gone or limit.cancelled_caught
+
+    async def _write(self, text: str) -> None:
+        if self.is_gone:
+            return
+        try:
+            await anyio.to_thread.run_sync(
+                _put, self._console.file, text, abandon_on_cancel=True, limiter=self._one_at_a_time
+            )
+        except OSError:
+            self.is_gone = True
+
+
+def _put(file: Any, text: str) -> None:
+    """All of it. Past Python's own buffers where that is possible: a thread stuck there would hold their locks."""
+    if sys.platform == "win32" or not file.isatty():
+        file.write(text)
+        file.flush()
+        return
+    data = memoryview(text.encode(file.encoding or "utf-8", "replace"))
+    while data:
+        data = data[os.write(file.fileno(), data) :]

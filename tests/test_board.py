@@ -1,0 +1,222 @@
+"""The board: what is shown is what the events say, however many there are."""
+
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from sse_agent import events
+from sse_agent.board import FINISHED_KEPT, GRACE_S, KNOWN_LIMIT, Board
+from sse_agent.events import Event
+from sse_agent.lifecycle import UploadState
+
+AT = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+MIB = 1024 * 1024
+SHA256 = "8f14e45fceea167a5a36dedd4bea25438f14e45fceea167a5a36dedd4bea2543"
+QUEUED, UPLOADING, WAITING, PAUSED = (
+    UploadState.QUEUED,
+    UploadState.UPLOADING,
+    UploadState.WAITING,
+    UploadState.PAUSED,
+)
+UNDER_WAY = (QUEUED, UPLOADING, WAITING, PAUSED)
+
+
+def board_of(*happened: Event, now: float = 100.0) -> Board:
+    board = Board()
+    for event in happened:
+        board.apply(event, now, AT)
+    return board
+
+
+def queued(file_id: str, size: int = 10, priority: int = 5, why: str = "new", offset: int = 0) -> Event:
+    return events.UploadQueued(file_id, f"{file_id}.bin", size, offset, priority, why)
+
+
+def started(file_id: str, size: int = 10, offset: int = 0) -> Event:
+    return events.UploadStarted(file_id, f"{file_id}.bin", size, offset, 1)
+
+
+def waiting(file_id: str, offset: int = 0) -> Event:
+    return events.UploadWaiting(file_id, offset, "423", AT + timedelta(seconds=9), 2)
+
+
+def completed(file_id: str, size: int = 10) -> Event:
+    return events.UploadCompleted(file_id, f"{file_id}.bin", size, SHA256, 1.5, "response")
+
+
+def cancelled(file_id: str) -> Event:
+    return events.UploadEnded(file_id, UploadState.CANCELLED, "CANCELLED", "cancelled", "", retryable=False)
+
+
+def counts(board: Board) -> dict[UploadState, int]:
+    return {state: board.count(state) for state in UNDER_WAY if board.count(state)}
+
+
+def test_an_upload_is_shown_in_the_state_that_the_last_event_gave_it() -> None:
+    board = board_of(queued("a", size=100))
+    assert (counts(board), board.queued_bytes) == ({QUEUED: 1}, 100)
+    board.apply(started("a", 100), 101, AT)
+    assert (counts(board), board.queued_bytes) == ({UPLOADING: 1}, 0)
+    board.apply(events.UploadProgressed("a", 30, 50, 100, 7), 102, AT)
+    upload = board.first(UPLOADING, 9)[0]
+    assert (upload.name, upload.offset, upload.bytes_sent, upload.rate, board.rate) == ("a.bin", 30, 50, 7, 7)
+    board.apply(waiting("a", 30), 103, AT)
+    upload = board.first(WAITING, 9)[0]
+    assert (upload.name, upload.reason, upload.next_try_at, upload.tries) == (
+        "a.bin",
+        "423",
+        AT + timedelta(seconds=9),
+        2,
+    )
+    assert board.rate == 0
+    board.apply(events.UploadPaused("a", 30), 104, AT)
+    assert counts(board) == {PAUSED: 1}
+    board.apply(queued("a", 100, why="resumed", offset=30), 105, AT)
+    assert (counts(board), board.queued_bytes) == ({QUEUED: 1}, 70)
+    board.apply(started("a", 100, 30), 106, AT)
+    board.apply(completed("a", 100), 107, AT)
+    assert counts(board) == {}
+    assert (board.totals.ended[UploadState.COMPLETE], board.totals.complete_bytes) == (1, 100)
+    assert (board.finished[-1].name, board.finished[-1].sha256_head) == ("a.bin", SHA256[:16])
+
+
+def test_bytes_that_were_sent_again_after_a_resume_count_as_sent() -> None:
+    board = board_of(started("a", 100))
+    for offset, sent in [(0, 60), (20, 20), (20, 100)]:
+        board.apply(events.UploadProgressed("a", offset, sent, 100, 9), 101, AT)
+    board.apply(completed("a", 100), 102, AT)
+    assert board.totals.bytes_sent == 60 + 80
+
+
+def test_the_queue_is_in_the_order_in_which_it_runs() -> None:
+    board = board_of(queued("late", priority=2), queued("a"), queued("urgent", priority=9), queued("b"))
+    assert [upload.file_id for upload in board.first(QUEUED, 3)] == ["urgent", "a", "b"]
+    board.apply(started("urgent"), 101, AT)
+    board.apply(cancelled("a"), 101, AT)
+    assert [upload.file_id for upload in board.first(QUEUED, 3)] == ["b", "late"]
+
+
+def test_uploads_from_before_the_start_are_counted_until_they_get_a_name() -> None:
+    board = board_of(
+        events.AgentStarted(
+            "1", "c", "https://c", 2, {"queued": 2, "waiting": 1, "paused": 2, "complete": 9, "failed": 1}, 300
+        )
+    )
+    assert (counts(board), board.queued_bytes) == ({QUEUED: 3, PAUSED: 2}, 300)
+    board.apply(started("old", size=100), 101, AT)
+    assert (counts(board), board.queued_bytes) == ({QUEUED: 2, UPLOADING: 1, PAUSED: 2}, 200)
+    board.apply(queued("paused before", 50, why="resumed"), 102, AT)
+    assert (counts(board), board.queued_bytes) == ({QUEUED: 3, UPLOADING: 1, PAUSED: 1}, 250)
+    assert board.totals.ended == {}
+
+
+def test_whatever_happens_in_whatever_order_the_counts_are_those_of_a_plain_table() -> None:
+    chance, board = random.Random(7), Board()
+    table: dict[str, tuple[UploadState, int]] = {}
+    ended: Counter[str] = Counter()
+    for step in range(5000):
+        file_id, size = f"f{chance.randrange(40)}", 100
+        what = chance.randrange(6)
+        if what == 0:
+            offset = chance.randrange(100)
+            board.apply(queued(file_id, size, chance.randrange(10), offset=offset), step, AT)
+            table[file_id] = (QUEUED, size - offset)
+        elif what == 1:
+            board.apply(started(file_id, size), step, AT)
+            table[file_id] = (UPLOADING, 0)
+        elif what == 2:
+            board.apply(waiting(file_id), step, AT)
+            table[file_id] = (WAITING, 0)
+        elif what == 3:
+            board.apply(events.UploadPaused(file_id, 0), step, AT)
+            table[file_id] = (PAUSED, 0)
+        elif what == 4:
+            board.apply(events.UploadProgressed(file_id, 10, 20, size, 5), step, AT)
+        else:
+            over = completed(file_id) if chance.random() < 0.5 else cancelled(file_id)
+            board.apply(over, step, AT)
+            table.pop(file_id, None)
+            ended[over.state if isinstance(over, events.UploadEnded) else UploadState.COMPLETE] += 1
+        assert counts(board) == Counter(state for state, _ in table.values())
+        assert board.queued_bytes == sum(left for _, left in table.values())
+        for state in UNDER_WAY:
+            assert {upload.file_id for upload in board.first(state, 99)} == {
+                file_id for file_id, row in table.items() if row[0] is state
+            }
+    assert board.totals.ended == ended
+
+
+def test_more_uploads_than_there_is_room_for_are_still_counted_and_weighed() -> None:
+    board = Board()
+    for number in range(KNOWN_LIMIT + 5000):
+        board.apply(queued(f"q{number}", size=3), 100, AT)
+    assert board.count(QUEUED) == KNOWN_LIMIT + 5000
+    assert board.queued_bytes == 3 * (KNOWN_LIMIT + 5000)
+    assert len(board.queue) == KNOWN_LIMIT
+    for number in range(KNOWN_LIMIT + 5000):
+        board.apply(started(f"q{number}", size=3), 100, AT)
+        board.apply(completed(f"q{number}"), 100, AT)
+    assert (counts(board), board.queued_bytes) == ({}, 0)
+    assert len(board.finished) == FINISHED_KEPT
+
+
+def test_the_time_left_does_not_jump_with_the_rate() -> None:
+    board = board_of(started("a", 1000 * MIB), now=0)
+    sent, shown = 0, []
+    for step in range(1, 400):
+        rate = 10 * MIB if step % 8 < 6 else 1 * MIB
+        sent += rate // 4
+        board.apply(events.UploadProgressed("a", 0, sent, 1000 * MIB, rate), step / 4, AT)
+        shown.append(board.first(UPLOADING, 1)[0].left_s)
+    later = [left for left in shown[100:] if left is not None]
+    assert len(later) == len(shown[100:])
+    assert all(abs(after - before) < 0.06 * before + 1 for before, after in pairwise(later))
+
+
+def test_nobody_can_tell_how_long_an_upload_takes_that_does_not_move() -> None:
+    board = board_of(started("a", 100), events.UploadProgressed("a", 0, 0, 100, 0))
+    assert board.first(UPLOADING, 1)[0].left_s is None
+
+
+def test_the_connection_tells_its_age_its_reason_and_the_next_try() -> None:
+    board = board_of(events.StreamConnected("sse", resumed=True, latest="k/1"), now=10)
+    assert (board.connection.state, board.connection.since, board.connection.transport) == ("connected", 10, "sse")
+    board.apply(events.StreamLost("reset by peer", 4.0, 1), 20, AT)
+    board.apply(events.StreamLost("refused", 8.0, 2), 25, AT)
+    link = board.connection
+    assert (link.state, link.since, link.reason, link.next_try_at) == ("disconnected", 20, "refused", 33)
+    board.apply(events.AgentParked("newer-epoch", 600.0), 30, AT)
+    assert (board.connection.state, board.connection.next_try_at) == ("parked", 630)
+    board.apply(events.StreamConnected("sse", resumed=True, latest="k/1"), 700, AT)
+    assert (board.connection.state, board.connection.reason) == ("connected", "")
+
+
+def test_trouble_with_messages_is_shown_until_no_other_try_failed_and_errors_stay() -> None:
+    board = board_of(events.SenderHeldUp("503", 8.0, 12), now=100)
+    assert [trouble.next_try_at for trouble in board.troubles(107)] == [108]
+    board.apply(events.SenderHeldUp("503", 20.0, 13), 108, AT)
+    assert len(board.troubles(128)) == 1
+    assert board.troubles(128 + GRACE_S) == []
+    board.apply(events.MessageBuried("m", "UPLOAD_FAILED", "422"), 130, AT)
+    board.apply(events.MessageBuried("n", "ACK", "413"), 131, AT)
+    assert ["messages refused for good: 2; the last, ACK: 413" in t.text for t in board.troubles(9999)] == [True]
+
+
+def test_a_refused_command_is_shown_with_its_true_reason_and_a_carried_out_one_is_not() -> None:
+    board = board_of(
+        events.CommandFinished("c1", "LIST_FILES", "completed", "", ""),
+        events.CommandFinished("c2", "UPLOAD_START", "rejected", "NOT_FOUND", "/etc/shadow is outside"),
+    )
+    assert [(item.name, item.state, item.reason) for item in board.finished] == [
+        ("UPLOAD_START", "rejected", "NOT_FOUND: /etc/shadow is outside")
+    ]
+
+
+def test_an_event_that_shows_nothing_changes_no_revision() -> None:
+    board = board_of(queued("a"))
+    before = board.revision
+    board.apply(events.CommandRepeated("c1"), 101, AT)
+    assert board.revision == before
+    board.apply(events.MessageShown("demo", "hi", mine=False), 101, AT)
+    assert board.revision == before + 1

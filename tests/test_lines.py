@@ -1,0 +1,198 @@
+"""The log: every event a line, nothing from outside obeyed, and no reader whose trouble becomes the agent's."""
+
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TextIO, get_type_hints
+
+import pytest
+
+from sse_agent import events
+from sse_agent.events import Event
+from sse_agent.lifecycle import UploadState
+from sse_agent.lines import HELD_LINES, PROGRESS_EVERY_S, SENTENCES, Lines
+from tests.doubles.clock import FakeClock
+
+AT = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+HOSTILE = "a\x1b[2J\n\x9b31m\u202e\x7f\udcff\u2028b"
+KINDS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)][1:]
+SAMPLES: dict[Any, Any] = {
+    str: HOSTILE,
+    int: 7,
+    float: 1.23456,
+    bool: True,
+    datetime: AT,
+    UploadState: UploadState.FAILED,
+    dict[str, int]: {"queued": 2},
+}
+
+
+def sample(kind: type[Event]) -> Event:
+    hints = get_type_hints(kind)
+    return kind(*(SAMPLES[hints[field.name]] for field in dataclasses.fields(kind)))
+
+
+def written(*happened: Event, style: Literal["json", "text"] = "json", level: str = "debug") -> list[str]:
+    stream = io.StringIO()
+    lines = Lines(stream, FakeClock(), style=style, level=level)
+    for event in happened:
+        lines(event)
+    return stream.getvalue().splitlines()
+
+
+def progress(file_id: str = "f") -> Event:
+    return events.UploadProgressed(file_id, 16, 40, 100, 5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_json_line_has_time_level_name_and_every_field_of_the_event(kind: type[Event]) -> None:
+    line = written(sample(kind))
+    assert len(line) == 1
+    assert line[0].isascii()
+    assert line[0].isprintable()
+    fields = json.loads(line[0])
+    assert [fields.pop(name) for name in ("at", "level", "event")] == [
+        "2026-11-22T10:30:00.000Z",
+        kind.level,
+        kind.name,
+    ]
+    assert list(fields) == [field.name for field in dataclasses.fields(kind)]
+    assert {value for value in fields.values() if isinstance(value, str)} <= {
+        HOSTILE.replace("\udcff", "\\xff"),
+        "2026-11-22T10:30:00.000Z",
+        "failed",
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_line_is_one_sentence_without_anything_that_a_terminal_obeys(kind: type[Event]) -> None:
+    assert kind in SENTENCES
+    line = written(sample(kind), style="text")
+    assert len(line) == 1
+    assert line[0].isprintable()
+    assert line[0].startswith(f"2026-11-22T10:30:00Z {kind.level:<7} ")
+
+
+def test_text_names_the_file_also_where_the_event_does_not() -> None:
+    lines = written(
+        events.UploadQueued("f", "big.bin", 2048, 0, 5, "new"),
+        events.UploadStarted("f", "big.bin", 2048, 0, 1),
+        events.UploadWaiting("f", 1024, "423 Locked", AT + timedelta(seconds=9), 1),
+        events.UploadEnded("f", UploadState.CANCELLED, "CANCELLED", "the upload was cancelled", "", retryable=False),
+        events.UploadPaused("unknown", 0),
+        style="text",
+    )
+    assert [line[29:] for line in lines] == [
+        "big.bin: queued (new, 2.00 KiB)",
+        "big.bin: uploading from the beginning",
+        "big.bin: waiting at 1.00 KiB: 423 Locked; try 2 at 2026-11-22T10:30:09Z",
+        "big.bin: cancelled",
+        "unknown: paused at 0 B",
+    ]
+
+
+def test_progress_is_told_at_most_every_ten_seconds_of_each_upload() -> None:
+    clock, stream = FakeClock(), io.StringIO()
+    lines = Lines(stream, clock, style="json", level="info")
+    for file_id in ("f", "g"):
+        lines(events.UploadStarted(file_id, "x", 100, 0, 1))
+    for _ in range(int(25 / 0.25)):
+        clock.advance(0.25)
+        lines(progress("f"))
+        lines(progress("g"))
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    at = [line["at"][14:19] for line in told if line["event"] == "upload.progress" and line["file_id"] == "f"]
+    assert at == ["30:10", "30:20"]
+    assert len(told) == 2 + 2 * len(at)
+
+
+def test_an_upload_that_comes_back_is_told_of_anew() -> None:
+    clock, stream = FakeClock(), io.StringIO()
+    lines = Lines(stream, clock, style="json", level="info")
+    lines(progress())
+    lines(events.UploadPaused("f", 16))
+    lines(progress())
+    clock.advance(PROGRESS_EVERY_S - 1)
+    lines(progress())
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [
+        "upload.progress",
+        "upload.paused",
+        "upload.progress",
+    ]
+
+
+def test_only_what_is_at_or_above_the_level_is_told() -> None:
+    some = [events.CommandRepeated("c"), events.UploadPaused("f", 0), events.JournalTrouble("full")]
+    assert [json.loads(line)["level"] for line in written(*some, level="debug")] == ["debug", "info", "error"]
+    assert [json.loads(line)["level"] for line in written(*some, level="info")] == ["info", "error"]
+    assert [json.loads(line)["level"] for line in written(*some, level="error")] == ["error"]
+
+
+def test_a_stream_that_knows_only_ascii_gets_ascii() -> None:
+    raw = io.BytesIO()
+    lines = Lines(io.TextIOWrapper(raw, encoding="ascii"), FakeClock(), style="text", level="info")
+    lines(events.MessageShown("Jörg", "報告", mine=False))
+    assert raw.getvalue().endswith(b"chat, J\\xf6rg: \\u5831\\u544a\n")
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    """A pipe whose writer never waits: a line that is written into a full one is lost, and so would be seen."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    os.set_blocking(reader, False)
+    stream = os.fdopen(writer, "w", buffering=1)
+    try:
+        yield reader, stream
+    finally:
+        os.close(reader)
+        stream.close()
+
+
+def test_a_reader_that_does_not_read_holds_nothing_up_and_gets_the_lines_later_with_a_count_of_the_missing() -> None:
+    with pipe() as (reader, stream):
+        lines = Lines(stream, FakeClock(), style="json", level="info")
+        many = 5 * HELD_LINES
+        for number in range(many):
+            lines(events.UploadPaused("f", number))
+        text = b""
+        while b"SIGTERM" not in text:
+            text += os.read(reader, 1 << 20)
+            lines(events.AgentStopping("SIGTERM"))
+    told = [json.loads(line) for line in text.splitlines()]
+    offsets = [line["offset"] for line in told if line["event"] == "upload.paused"]
+    assert offsets == list(range(len(offsets)))
+    assert HELD_LINES < len(offsets) < many
+    assert [line["count"] for line in told if line["event"] == "log.dropped"] == [many - len(offsets)]
+    assert [line["event"] for line in told[len(offsets) :]][:2] == ["log.dropped", "agent.stopping"]
+
+
+def test_closed_streams_and_none_at_all_are_no_reason_to_stop() -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (closed, None):
+        Lines(stream, FakeClock(), style="json", level="info")(events.AgentStopping("SIGTERM"))
+
+
+def test_a_log_that_nobody_reads_any_more_does_not_spoil_the_exit_code() -> None:
+    program = (
+        "import sys\n"
+        "from sse_agent.clock import SystemClock\n"
+        "from sse_agent.events import AgentStopping\n"
+        "from sse_agent.lines import Lines\n"
+        "lines = Lines(sys.stderr, SystemClock(), style='json', level='info')\n"
+        "sys.stdin.read()\n"
+        "for _ in range(3): lines(AgentStopping('SIGTERM'))\n"
+    )
+    reader, writer = os.pipe()
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=writer) as child:
+        os.close(reader)
+        os.close(writer)
+        child.communicate(timeout=20)
+    assert child.returncode == 0
