@@ -4,8 +4,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import anyio
 import pytest
 
 from sse_agent.errors import CannotStart, ErrorCode, ExitCode, TryAgain
@@ -123,3 +125,100 @@ async def test_a_full_disk_is_not_now_and_loses_nothing_that_was_there(tmp_path:
         cursor = await journal.read(inbox.cursor)
         count = await journal.read(inbox.waiting)
         assert cursor == f"k1/{count}", "the cursor stands at the last command that is there"
+
+
+async def test_steps_that_pile_up_share_a_commit_and_each_gets_its_own_result(tmp_path: Path) -> None:
+    commits = 0
+    held = threading.Event()
+
+    def count(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    async with journal_in(tmp_path) as journal:
+        await journal.read(lambda tx: tx.sql.set_trace_callback(count))
+        commits = 0
+        results: dict[int, object] = {}
+
+        async def write(n: int) -> None:
+            results[n] = await journal.write(add, f"x{n}", n)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(journal.write, lambda _: held.wait(20.0))
+            for n in range(40):
+                group.start_soon(write, n)
+            await anyio.wait_all_tasks_blocked()
+            held.set()
+        assert results == {n: n for n in range(40)}
+        assert commits < 10
+        await journal.read(lambda tx: tx.sql.set_trace_callback(None))
+    async with journal_in(tmp_path) as journal:
+        assert await journal.read(count_rows) == 40
+
+
+async def test_a_step_that_fails_takes_none_of_those_with_it_that_shared_its_commit(tmp_path: Path) -> None:
+    held = threading.Event()
+    ends: dict[int, object] = {}
+
+    def add_unless_seven(tx: Transaction, n: int) -> int:
+        add(tx, f"x{n}", n)
+        if n == 7:
+            raise RuntimeError("seven")
+        return n
+
+    async with journal_in(tmp_path) as journal:
+
+        async def write(n: int) -> None:
+            try:
+                ends[n] = await journal.write(add_unless_seven, n)
+            except RuntimeError as error:
+                ends[n] = str(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(journal.write, lambda _: held.wait(20.0))
+            for n in range(12):
+                group.start_soon(write, n)
+            await anyio.wait_all_tasks_blocked()
+            held.set()
+        assert ends == {n: "seven" if n == 7 else n for n in range(12)}
+        assert await journal.read(count_rows) == 11
+
+
+async def test_another_programs_lock_is_not_now(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+        await journal.read(lambda tx: tx.one("PRAGMA busy_timeout=10"))
+        other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(TryAgain, match="another program"):
+                await receive(journal, 1, "HEARTBEAT", {})
+            other.execute("ROLLBACK")
+        finally:
+            other.close()
+        assert await receive(journal, 1, "HEARTBEAT", {})
+
+
+async def test_damage_that_shows_up_later_ends_the_agent_with_words(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+        for n in range(1, 200):
+            await receive(journal, n, "MESSAGE", {"text": "x" * 1000})
+        await journal.read(lambda tx: tx.sql.execute("SELECT 1"))
+    with (tmp_path / "journal.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096 * 20)
+    with pytest.raises(CannotStart, match="damaged") as ended:
+        async with journal_in(tmp_path) as journal:
+            for n in range(200, 400):
+                await receive(journal, n, "MESSAGE", {"text": "x" * 1000})
+    assert ended.value.exit_code == ExitCode.WRONG_CONFIGURATION
+
+
+def add(tx: Transaction, file_id: str, result: int) -> int:
+    tx.run("INSERT INTO cancelled_before_start (file_id, at) VALUES (?, 'now')", file_id)
+    return result
+
+
+def count_rows(tx: Transaction) -> int:
+    row = tx.one("SELECT count(*) FROM cancelled_before_start")
+    assert row is not None
+    return int(row[0])

@@ -12,8 +12,8 @@ from sse_agent.journal.uploads import Upload, existing
 def note_created(tx: Transaction, file_id: str, url: str, file_identity: str, size: int, sent_limit: int) -> None:
     """The tus server's 201: from here on the upload can be resumed. The first PATCH ends at `sent_limit`."""
     tx.run(
-        'UPDATE uploads SET url = ?, file_identity = ?, size = ?, "offset" = 0, sent_limit = ?, refusal = NULL,'
-        " refusal_status = NULL WHERE file_id = ?",
+        'UPDATE uploads SET url = ?, file_identity = ?, size = ?, "offset" = 0, furthest = 0, sent_limit = ?,'
+        " refusal = NULL, refusal_status = NULL WHERE file_id = ?",
         url,
         file_identity,
         size,
@@ -34,12 +34,14 @@ def note_sending(tx: Transaction, file_id: str, offset: int, sent_limit: int) ->
 
 
 def note_progress(tx: Transaction, file_id: str, offset: int) -> None:
-    """The tus server confirmed more."""
+    """What the tus server confirmed. Only further than ever is progress: a server that forgets can't keep it going."""
+    tx.run('UPDATE uploads SET "offset" = ? WHERE file_id = ?', offset, file_id)
     tx.run(
-        'UPDATE uploads SET "offset" = ?, tries = 0, recreated = 0, progressed_at = ? WHERE file_id = ?',
+        "UPDATE uploads SET furthest = ?, tries = 0, progressed_at = ? WHERE file_id = ? AND furthest < ?",
         offset,
         tx.at,
         file_id,
+        offset,
     )
 
 
@@ -57,7 +59,7 @@ def start_over(tx: Transaction, file_id: str, *, recreated: int) -> None:
     """A new attempt from the first byte; the old upload, if there is one, is to be deleted on the server."""
     give_back(tx, existing(tx, file_id))
     tx.run(
-        'UPDATE uploads SET url = NULL, attempt_id = ?, "offset" = 0, sent_limit = 0, refusal = NULL,'
+        'UPDATE uploads SET url = NULL, attempt_id = ?, "offset" = 0, furthest = 0, sent_limit = 0, refusal = NULL,'
         " refusal_status = NULL, file_identity = NULL, recreated = ? WHERE file_id = ?",
         str(uuid.uuid4()),
         recreated,

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import anyio
 
 from sse_agent.clock import Clock, timestamp
-from sse_agent.errors import CannotStart, ErrorCode, ExitCode, TryAgain
+from sse_agent.errors import AgentError, CannotStart, ErrorCode, ExitCode, TryAgain
 from sse_agent.journal.lockfile import Lockfile
 
 P = ParamSpec("P")
@@ -24,7 +25,12 @@ T = TypeVar("T")
 MIGRATIONS = ("schema.sql",)
 """Applied in order, each in one transaction; `user_version` counts them."""
 
+AT_ONCE = 64
+"""Steps that share a commit at most."""
+
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+# Somebody looks into the journal with a program of their own, and holds a lock for longer than we wait.
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -58,6 +64,14 @@ class Transaction:
 Work = Callable[Concatenate[Transaction, P], T]
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One call of `write`, and where its result is waited for."""
+
+    work: Callable[[Transaction], Any]
+    future: "Future[Any]"
+
+
 class Journal:
     """Everything durable. Use `opened()`; after the block nothing can be written any more."""
 
@@ -68,6 +82,7 @@ class Journal:
         self._thread = thread
         self._client_id = client_id
         self._clock = clock
+        self._steps: deque[_Step] = deque()
         self.journal_id = ""
         self.epoch = 0
 
@@ -89,25 +104,63 @@ class Journal:
     """The same road: one connection, one thread. The name says what the caller means."""
 
     def _submit(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        return self._thread.submit(lambda: self._transact(work, *args, **kwargs))
+        future: Future[T] = Future()
+        self._steps.append(_Step(lambda transaction: work(transaction, *args, **kwargs), future))
+        self._thread.submit(self._take)
+        return future
 
-    def _transact(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _take(self) -> None:
+        """Whatever has piled up shares one commit: a disk syncs many small steps as fast as one.
+
+        A step that fails undoes them all. Then each runs again by itself, so that only those fail that must.
+        """
+        taken = [self._steps.popleft() for _ in range(min(AT_ONCE, len(self._steps)))]
+        steps = [step for step in taken if step.future.set_running_or_notify_cancel()]
+        if len(steps) > 1 and self._commit(steps):
+            return
+        for step in steps:
+            self._commit([step])
+
+    def _commit(self, steps: list[_Step]) -> bool:
+        """One transaction. False if it was undone; a step that was alone in it gets the error."""
+        try:
+            results = self._transact(steps)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is waited for
+            if len(steps) == 1:
+                steps[0].future.set_exception(error)
+            return False
+        for step, result in zip(steps, results, strict=True):
+            step.future.set_result(result)
+        return True
+
+    def _transact(self, steps: list[_Step]) -> list[Any]:
         transaction = Transaction(self._connection, self._client_id, self._clock.now())
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(transaction, *args, **kwargs)
+                results = [step.work(transaction) for step in steps]
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-        except sqlite3.OperationalError as error:
-            if (error.sqlite_errorcode & 0xFF) not in _FULL:
-                raise
-            reason = f"the journal can't be written: {error}; make room on its disk"
-            raise TryAgain(reason, code=ErrorCode.DISK_FULL) from None
-        return result
+        except sqlite3.DatabaseError as error:
+            raise _translated(error) or error from None
+        return results
+
+
+def _translated(error: sqlite3.DatabaseError) -> AgentError | None:
+    """What the caller can do about it; None for a bug."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _FULL:
+        reason = f"the journal can't be written: {error}; make room on its disk"
+        return TryAgain(reason, code=ErrorCode.DISK_FULL)
+    if code in _BUSY:
+        return TryAgain("another program holds a lock on the journal")
+    if code in _BROKEN:
+        message = f"the journal is damaged ({error}); nothing more was written to it. Start again to learn what to do"
+        return CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+    return None
 
 
 @asynccontextmanager

@@ -79,6 +79,16 @@ def leave_open(tx: Transaction, command_id: str, file_id: str | None) -> None:
     tx.run("UPDATE inbox SET state = ?, file_id = ? WHERE command_id = ?", CommandState.OPEN, file_id, command_id)
 
 
+def take_back(tx: Transaction, command_id: str) -> None:
+    """Work aside stumbled: the dispatcher carries the command out again."""
+    tx.run(
+        "UPDATE inbox SET state = ? WHERE command_id = ? AND state = ?",
+        CommandState.RECEIVED,
+        command_id,
+        CommandState.OPEN,
+    )
+
+
 def open_for(tx: Transaction, file_id: str, kind: CommandType) -> list[str]:
     """The command IDs that wait for that upload, oldest first."""
     rows = tx.all(

@@ -45,14 +45,15 @@ CREATE TABLE uploads (
     file_identity TEXT,
     size INTEGER,
     "offset" INTEGER NOT NULL DEFAULT 0,    -- confirmed by the tus server
+    furthest INTEGER NOT NULL DEFAULT 0,    -- the highest offset so far: less than this again is no progress
     sent_limit INTEGER NOT NULL DEFAULT 0,  -- no byte beyond it was ever handed to the network
     refusal TEXT,               -- the error that answered the PATCH with the last byte
     refusal_status INTEGER,
     recreated INTEGER NOT NULL DEFAULT 0,
     tries INTEGER NOT NULL DEFAULT 0,       -- failed in a row without progress
     reason TEXT,
-    next_try_at TEXT,
-    progressed_at TEXT NOT NULL,
+    next_try_at TEXT,           -- of a waiting one; of a queued one: since when it could run
+    progressed_at TEXT NOT NULL,            -- moved on by the time in which nobody tried
     seconds REAL NOT NULL DEFAULT 0,        -- spent uploading
     code TEXT,
     message TEXT,
@@ -61,7 +62,8 @@ CREATE TABLE uploads (
     created_at TEXT NOT NULL,
     finished_at TEXT
 ) STRICT;
-CREATE INDEX uploads_runnable ON uploads (priority DESC, n) WHERE state IN ('queued', 'waiting');
+CREATE INDEX uploads_queued ON uploads (priority DESC, n) WHERE state = 'queued';
+CREATE INDEX uploads_waiting ON uploads (next_try_at) WHERE state = 'waiting';
 CREATE INDEX uploads_by_state ON uploads (state);
 CREATE INDEX uploads_finished ON uploads (finished_at) WHERE finished_at IS NOT NULL;
 
@@ -89,4 +91,5 @@ CREATE TABLE outbox (
     refusal TEXT
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox (lane, seq) WHERE state = 'pending';
+CREATE INDEX outbox_dead ON outbox (seq) WHERE state = 'dead';
 CREATE INDEX outbox_at ON outbox (at);

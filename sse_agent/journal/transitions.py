@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sse_agent.clock import timestamp
 from sse_agent.errors import ErrorCode, GiveUp
@@ -41,10 +41,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An attempt that did not get through: tried again at that instant, or as soon as possible if it is None."""
+    """An attempt that did not get through: tried again at that instant."""
 
     reason: str
-    next_try_at: datetime | None
+    next_try_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,16 @@ def settle(tx: Transaction, file_id: str, result: Result, seconds: float) -> Upl
     """An attempt is over. A wish that came meanwhile is stronger than trouble; only completion beats a cancel."""
     upload = existing(tx, file_id)
     if isinstance(result, Outcome):
-        return complete(tx, file_id, result, seconds)
+        return complete(tx, upload, result, seconds)
     if upload.wish is Wish.CANCEL:
-        return cancel(tx, file_id)
+        return cancel(tx, upload)
     if isinstance(result, GiveUp):
-        return fail(tx, file_id, result, seconds)
+        return fail(tx, upload, result, seconds)
     if upload.wish is Wish.PAUSE:
-        return pause(tx, file_id, seconds)
+        return pause(tx, upload, seconds)
     if isinstance(result, Trouble):
-        return wait(tx, file_id, result, seconds)
-    return displace(tx, file_id, seconds)
+        return wait(tx, upload, result, seconds)
+    return displace(tx, upload, seconds)
 
 
 def begin(tx: Transaction, file_id: str) -> Upload | None:
@@ -76,36 +76,37 @@ def begin(tx: Transaction, file_id: str) -> Upload | None:
     upload = existing(tx, file_id)
     if upload.wish is not Wish.RUN or upload.state not in (UploadState.QUEUED, UploadState.WAITING):
         return None
-    _move(tx, upload, UploadSignal.START)
-    if upload.url is None:
-        # A POST whose 201 was lost leaves an upload behind; another attempt ID tells the two apart.
-        tx.run("UPDATE uploads SET attempt_id = ? WHERE file_id = ?", str(uuid.uuid4()), file_id)
-    return existing(tx, file_id)
+    # A POST whose 201 was lost leaves an upload behind; another attempt ID tells the two apart.
+    attempt_id = upload.attempt_id if upload.url is not None else str(uuid.uuid4())
+    return _move(tx, upload, UploadSignal.START, attempt_id=attempt_id, progressed_at=_without_idle_time(tx, upload))
 
 
-def wait(tx: Transaction, file_id: str, trouble: Trouble, seconds: float) -> Upload:
+def _without_idle_time(tx: Transaction, upload: Upload) -> str:
+    """The time since it could have run is nobody's lack of progress: the queue was long, or the machine slept."""
+    idle = tx.now - (upload.next_try_at or tx.now)
+    return timestamp(upload.progressed_at + max(idle, timedelta(0)))
+
+
+def wait(tx: Transaction, upload: Upload, trouble: Trouble, seconds: float) -> Upload:
     """Tried again later."""
-    upload = existing(tx, file_id)
     return _move(
         tx,
         upload,
         UploadSignal.TROUBLE,
         tries=upload.tries + 1,
         reason=trouble.reason[:300],
-        next_try_at=None if trouble.next_try_at is None else timestamp(trouble.next_try_at),
+        next_try_at=timestamp(trouble.next_try_at),
         seconds=upload.seconds + seconds,
     )
 
 
-def displace(tx: Transaction, file_id: str, seconds: float) -> Upload:
+def displace(tx: Transaction, upload: Upload, seconds: float) -> Upload:
     """A more urgent one takes its place."""
-    upload = existing(tx, file_id)
-    return _move(tx, upload, UploadSignal.DISPLACE, seconds=upload.seconds + seconds)
+    return _move(tx, upload, UploadSignal.DISPLACE, next_try_at=tx.at, seconds=upload.seconds + seconds)
 
 
-def pause(tx: Transaction, file_id: str, seconds: float = 0.0) -> Upload:
+def pause(tx: Transaction, upload: Upload, seconds: float = 0.0) -> Upload:
     """UPLOAD_PAUSED."""
-    upload = existing(tx, file_id)
     moved = _move(tx, upload, UploadSignal.PAUSE, seconds=upload.seconds + seconds)
     _report_moved(tx, moved, EventType.UPLOAD_PAUSED)
     return moved
@@ -116,56 +117,54 @@ def revive(tx: Transaction, upload: Upload) -> Upload:
 
     A failure that the server pronounced on the whole file, or a file that is another now, starts a new attempt.
     """
-    is_new_attempt = upload.state is UploadState.FAILED and _needs_new_attempt(upload, upload.code)
-    if is_new_attempt:
+    if upload.state is UploadState.FAILED and _needs_new_attempt(upload, upload.code):
         attempts.start_over(tx, upload.file_id, recreated=0)
-    moved = _move(tx, upload, UploadSignal.RESUME, tries=0, progressed_at=tx.at, code=None, message=None)
-    tx.run("UPDATE uploads SET outcome_id = NULL, finished_at = NULL WHERE file_id = ?", upload.file_id)
+    fresh: dict[str, str | float | None] = {"tries": 0, "recreated": 0, "next_try_at": tx.at, "progressed_at": tx.at}
+    over: dict[str, str | float | None] = dict.fromkeys(("code", "message", "outcome_id", "finished_at"))
+    moved = _move(tx, existing(tx, upload.file_id), UploadSignal.RESUME, **fresh, **over)
     _report_moved(tx, moved, EventType.UPLOAD_RESUMED)
-    return existing(tx, upload.file_id)
+    return moved
 
 
 def _needs_new_attempt(upload: Upload, code: ErrorCode | None) -> bool:
-    """Whether the bytes that the server has are of no use: another file now, or refused as a whole."""
-    return code in _ANOTHER_FILE or (code is ErrorCode.SERVER_REFUSED and upload.refusal is not None)
+    """Whether the bytes that the server has are of no use: another file now, or refused when all of them were there."""
+    is_refused = upload.refusal is not None and upload.offset == upload.size
+    return code in _ANOTHER_FILE or (code is ErrorCode.SERVER_REFUSED and is_refused)
 
 
-def cancel(tx: Transaction, file_id: str) -> Upload:
+def cancel(tx: Transaction, upload: Upload) -> Upload:
     """UPLOAD_CANCELLED; the commands that wait for it are over, and what the server has of it is given back."""
-    upload = existing(tx, file_id)
-    moved = _move(tx, upload, UploadSignal.CANCEL)
+    moved = _move(tx, upload, UploadSignal.CANCEL, token=None)
     attempts.give_back(tx, upload)
     message_id = _report_moved(tx, moved, EventType.UPLOAD_CANCELLED)
     _end(tx, moved, message_id)
-    _finish_starts(tx, file_id, AckStatus.FAILED, CANCELLED)
-    for command_id in inbox.open_for(tx, file_id, CommandType.UPLOAD_CANCEL):
+    _finish_starts(tx, upload.file_id, AckStatus.FAILED, CANCELLED)
+    for command_id in inbox.open_for(tx, upload.file_id, CommandType.UPLOAD_CANCEL):
         inbox.finish(tx, command_id, AckStatus.COMPLETED)
     return moved
 
 
-def complete(tx: Transaction, file_id: str, outcome: Outcome, seconds: float) -> Upload:
+def complete(tx: Transaction, upload: Upload, outcome: Outcome, seconds: float) -> Upload:
     """UPLOAD_COMPLETE: the tus server confirmed the last byte."""
-    upload = existing(tx, file_id)
-    moved = _move(tx, upload, UploadSignal.CONFIRM, seconds=upload.seconds + seconds)
-    tx.run('UPDATE uploads SET "offset" = size, url = NULL, token = NULL WHERE file_id = ?', file_id)
+    done: dict[str, str | float | None] = {"offset": upload.known_size, "url": None, "token": None}
+    moved = _move(tx, upload, UploadSignal.CONFIRM, seconds=upload.seconds + seconds, **done)
     payload = UploadComplete(
-        file_id=file_id,
+        file_id=upload.file_id,
         revision=moved.revision,
-        file_size=upload.known_size,
+        file_size=moved.known_size,
         sha256=outcome.sha256,
         upload_id=outcome.upload_id,
         seconds=round(moved.seconds, 3),
         confirmation="response" if outcome.confirmation == "response" else "offset",
     )
     _end(tx, moved, _report(tx, moved, EventType.UPLOAD_COMPLETE, payload, upload.command_id))
-    _finish_starts(tx, file_id, AckStatus.COMPLETED, None)
-    _refuse_cancels(tx, file_id)
-    return existing(tx, file_id)
+    _finish_starts(tx, upload.file_id, AckStatus.COMPLETED, None)
+    _refuse_cancels(tx, upload.file_id)
+    return moved
 
 
-def fail(tx: Transaction, file_id: str, error: GiveUp, seconds: float) -> Upload:
+def fail(tx: Transaction, upload: Upload, error: GiveUp, seconds: float) -> Upload:
     """UPLOAD_FAILED: given up, for good or until a person resumes it."""
-    upload = existing(tx, file_id)
     moved = _move(
         tx,
         upload,
@@ -178,7 +177,7 @@ def fail(tx: Transaction, file_id: str, error: GiveUp, seconds: float) -> Upload
     if not error.retryable or _needs_new_attempt(upload, error.code):
         attempts.give_back(tx, upload)
     payload = UploadFailed(
-        file_id=file_id,
+        file_id=upload.file_id,
         revision=moved.revision,
         code=error.code,
         message=error.message,
@@ -186,22 +185,24 @@ def fail(tx: Transaction, file_id: str, error: GiveUp, seconds: float) -> Upload
         retryable=error.retryable,
     )
     _end(tx, moved, _report(tx, moved, EventType.UPLOAD_FAILED, payload, upload.command_id))
-    _finish_starts(tx, file_id, AckStatus.FAILED, error)
-    _refuse_cancels(tx, file_id)
-    return existing(tx, file_id)
+    _finish_starts(tx, upload.file_id, AckStatus.FAILED, error)
+    _refuse_cancels(tx, upload.file_id)
+    return moved
 
 
 def recover(tx: Transaction) -> None:
     """At start, before anything runs: what the last process carried is queued again, or as people wish."""
-    for row in tx.all("SELECT file_id FROM uploads WHERE state = 'uploading'"):
-        displace(tx, row["file_id"], 0.0)
-    tx.run("UPDATE uploads SET next_try_at = NULL WHERE state = 'waiting'")
+    for row in tx.all("SELECT * FROM uploads WHERE state = 'uploading'"):
+        displace(tx, upload_of(row), 0.0)
+    # At once, for what was in the way may have been this machine; and with patience, for it may need a moment.
+    tx.run("UPDATE uploads SET next_try_at = min(next_try_at, ?) WHERE state = 'waiting'", tx.at)
+    tx.run("UPDATE uploads SET tries = 0 WHERE state IN ('queued', 'waiting')")
     rows = tx.all("SELECT * FROM uploads WHERE wish != 'run' AND state IN ('queued', 'waiting')")
     for upload in [upload_of(row) for row in rows]:
         if upload.wish is Wish.PAUSE:
-            pause(tx, upload.file_id)
+            pause(tx, upload)
         else:
-            cancel(tx, upload.file_id)
+            cancel(tx, upload)
 
 
 def _move(tx: Transaction, upload: Upload, signal: UploadSignal, **changes: str | float | None) -> Upload:
@@ -209,9 +210,9 @@ def _move(tx: Transaction, upload: Upload, signal: UploadSignal, **changes: str 
     values: dict[str, str | float | None] = {"reason": None, "next_try_at": None, **changes}
     values["state"] = after(upload.state, signal)
     values["revision"] = upload.revision + 1
-    names = ", ".join(f"{name} = ?" for name in values)
-    tx.run(f"UPDATE uploads SET {names} WHERE file_id = ?", *values.values(), upload.file_id)  # noqa: S608
-    return existing(tx, upload.file_id)
+    names = ", ".join(f'"{name}" = ?' for name in values)
+    statement = f"UPDATE uploads SET {names} WHERE file_id = ? RETURNING *"  # noqa: S608
+    return upload_of(tx.all(statement, *values.values(), upload.file_id)[0])
 
 
 def _end(tx: Transaction, upload: Upload, outcome_id: str) -> None:

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sse_agent.clock import parse_timestamp
+from sse_agent.clock import parse_timestamp, timestamp
 from sse_agent.errors import ErrorCode
 from sse_agent.journal.database import Transaction
 from sse_agent.lifecycle import UploadState, Wish
@@ -14,6 +14,11 @@ from sse_agent.messages import (
     UploadStart,
     UploadSummary,
 )
+
+LONGEST_WAIT = timedelta(minutes=20)
+"""Longer than any wait that retry.py gives. A try that is further away was planned before the clock was set back."""
+
+TRIES_AT_LEAST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +115,50 @@ def existing(tx: Transaction, file_id: str) -> Upload:
     return upload
 
 
-def candidates(tx: Transaction, limit: int) -> list[Upload]:
-    """What could run now, most urgent first, oldest first among equals."""
-    rows = tx.all(
-        "SELECT * FROM uploads WHERE state IN ('queued', 'waiting') AND (next_try_at IS NULL OR next_try_at <= ?)"
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An upload that could run now."""
+
+    file_id: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the uploader plans by. `candidates` come most urgent first, oldest first among equals."""
+
+    under_way: dict[str, tuple[Wish, int]]
+    """What people want of each upload under way, and its priority, by file ID."""
+    candidates: list[Candidate]
+    next_try_at: datetime | None
+    """When the next waiting upload is due."""
+
+
+def outlook(tx: Transaction, limit: int) -> Outlook:
+    """All of it as of one moment, at most `limit` candidates."""
+    under_way = tx.all("SELECT file_id, wish, priority FROM uploads WHERE state = 'uploading'")
+    queued = tx.all(
+        "SELECT file_id, priority, n FROM uploads WHERE state = 'queued' ORDER BY priority DESC, n LIMIT ?", limit
+    )
+    due = tx.all(
+        "SELECT file_id, priority, n FROM uploads WHERE state = 'waiting' AND (next_try_at <= ? OR next_try_at > ?)"
         " ORDER BY priority DESC, n LIMIT ?",
         tx.at,
+        timestamp(tx.now + LONGEST_WAIT),
         limit,
     )
-    return [upload_of(row) for row in rows]
+    row = tx.one("SELECT min(next_try_at) FROM uploads WHERE state = 'waiting' AND next_try_at > ?", tx.at)
+    ordered = sorted([*queued, *due], key=lambda row: (-row["priority"], row["n"]))
+    return Outlook(
+        {row["file_id"]: (Wish(row["wish"]), row["priority"]) for row in under_way},
+        [Candidate(row["file_id"], row["priority"]) for row in ordered[:limit]],
+        parse_timestamp(row[0]) if row and row[0] else None,
+    )
 
 
-def next_try_at(tx: Transaction) -> datetime | None:
-    """When the first waiting upload is due."""
-    row = tx.one("SELECT min(next_try_at) FROM uploads WHERE state = 'waiting'")
-    return parse_timestamp(row[0]) if row and row[0] else None
+def waiting_ids(tx: Transaction) -> set[str]:
+    """The file IDs of the uploads that wait for their next try."""
+    return {row["file_id"] for row in tx.all("SELECT file_id FROM uploads WHERE state = 'waiting'")}
 
 
 def counts(tx: Transaction) -> dict[str, int]:
@@ -165,10 +199,10 @@ def summary(upload: Upload) -> UploadSummary:
 
 def add(tx: Transaction, command_id: str, start: UploadStart, endpoint: str, size: int | None) -> Upload:
     """A new upload, queued. `size` in bytes where the file was found at once."""
-    tx.run(
+    rows = tx.all(
         "INSERT INTO uploads (file_id, command_id, identity, name, endpoint, token, metadata, priority, wanted_size,"
-        " wanted_sha256, state, revision, wish, attempt_id, size, progressed_at, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)",
+        " wanted_sha256, state, revision, wish, attempt_id, size, next_try_at, progressed_at, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) RETURNING *",
         start.file_id,
         command_id,
         start.identity(),
@@ -185,8 +219,9 @@ def add(tx: Transaction, command_id: str, start: UploadStart, endpoint: str, siz
         size,
         tx.at,
         tx.at,
+        tx.at,
     )
-    return existing(tx, start.file_id)
+    return upload_of(rows[0])
 
 
 def take_over(tx: Transaction, upload: Upload, start: UploadStart) -> None:
@@ -215,11 +250,21 @@ def was_cancelled_before_start(tx: Transaction, file_id: str) -> bool:
 
 
 def prune(tx: Transaction, before: str) -> int:
-    """Drop uploads that ended before that instant."""
+    """Drop uploads that ended before that instant; what the tus server has of them is given back."""
     tx.run("DELETE FROM cancelled_before_start WHERE at < ?", before)
+    tx.run(
+        "INSERT OR IGNORE INTO terminations (url, endpoint, token, since) SELECT url, endpoint, token, ? FROM uploads"
+        " WHERE finished_at < ? AND url IS NOT NULL",
+        tx.at,
+        before,
+    )
     return tx.run("DELETE FROM uploads WHERE finished_at < ?", before)
 
 
 def has_stalled(upload: Upload, now: datetime, limit: timedelta) -> bool:
-    """Whether it made no progress for so long that people should know. A machine that slept tries a few times first."""
-    return now - upload.progressed_at > limit and upload.tries >= 5
+    """Whether it was tried for so long without progress that people should know.
+
+    Time spent asleep, switched off or in the queue does not count (see `transitions.begin`); for what of it can't be
+    known, a few tries come first.
+    """
+    return now - upload.progressed_at > limit and upload.tries >= TRIES_AT_LEAST

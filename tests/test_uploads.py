@@ -1,0 +1,181 @@
+"""Uploads in the journal: which are due, and what is kept of them."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sse_agent.clock import timestamp
+from sse_agent.errors import ErrorCode, GiveUp
+from sse_agent.journal import Journal, Transaction, attempts, transitions, uploads
+from sse_agent.journal.transitions import Trouble
+from sse_agent.journal.uploads import Upload
+from sse_agent.lifecycle import UploadState, Wish
+from sse_agent.messages import UploadStart
+from tests.doubles.clock import FakeClock
+from tests.doubles.journals import journal_in
+
+URL = "https://tus.example.com/files/5ecre7"
+ENDPOINT = "https://tus.example.com/files/"
+
+
+def add(tx: Transaction, file_id: str, priority: int = 5, size: int | None = 100) -> Upload:
+    start = UploadStart(file_id=file_id, file_name=f"{file_id}.bin", priority=priority, upload_token="t0k3n")
+    return uploads.add(tx, f"cmd-{file_id}", start, ENDPOINT, size)
+
+
+def wait(tx: Transaction, file_id: str, seconds: float) -> Upload:
+    transitions.begin(tx, file_id)
+    return transitions.settle(tx, file_id, Trouble("no answer", tx.now + timedelta(seconds=seconds)), 0.0)
+
+
+async def due(journal: Journal, limit: int = 10) -> list[str]:
+    return [candidate.file_id for candidate in (await journal.read(uploads.outlook, limit)).candidates]
+
+
+async def test_the_most_urgent_come_first_and_the_oldest_among_equals(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+        for file_id, priority in [("a", 5), ("b", 9), ("c", 5), ("d", 0), ("e", 9)]:
+            await journal.write(add, file_id, priority)
+        await journal.write(wait, "b", -1.0)
+        assert await due(journal) == ["b", "e", "a", "c", "d"]
+        assert await due(journal, 2) == ["b", "e"]
+
+
+async def test_what_waits_is_due_at_its_time_and_not_before(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with journal_in(tmp_path, clock) as journal:
+        await journal.write(add, "a")
+        waiting = await journal.write(wait, "a", 30.0)
+        seen = await journal.read(uploads.outlook, 10)
+        assert (seen.candidates, seen.next_try_at) == ([], waiting.next_try_at)
+        clock.advance(30.0)
+        seen = await journal.read(uploads.outlook, 10)
+        assert [candidate.file_id for candidate in seen.candidates] == ["a"]
+        assert seen.next_try_at is None, "what is due already must not keep the planner awake"
+
+
+async def test_a_clock_that_was_set_back_holds_nothing_up(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with journal_in(tmp_path, clock) as journal:
+        await journal.write(add, "a")
+        await journal.write(wait, "a", 30.0)
+        clock.jump(-86400)
+        assert await due(journal) == ["a"]
+
+
+async def test_planning_does_not_read_through_ten_thousand_uploads(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+
+        def plans(tx: Transaction) -> list[str]:
+            asked: list[str] = []
+            tx.sql.set_trace_callback(asked.append)
+            uploads.outlook(tx, 10)
+            tx.sql.set_trace_callback(None)
+            return [row["detail"] for statement in asked for row in tx.all(f"EXPLAIN QUERY PLAN {statement}")]
+
+        details = await journal.read(plans)
+        assert details
+        for detail in details:
+            # Scanning the index of what is queued in its own order ends at the limit.
+            assert "SCAN uploads" not in detail or "USING INDEX uploads_queued" in detail, detail
+
+
+async def test_time_in_the_queue_or_asleep_is_not_counted_as_lack_of_progress(tmp_path: Path) -> None:
+    clock = FakeClock()
+    day = timedelta(days=1)
+    async with journal_in(tmp_path, clock) as journal:
+        await journal.write(add, "a")
+        clock.advance(3 * 86400)
+        for _ in range(10):
+            upload = await journal.write(wait, "a", 60.0)
+            assert not uploads.has_stalled(upload, clock.now(), day)
+            clock.advance(3 * 86400)
+
+
+async def test_a_day_of_tries_without_progress_is_enough_however_long_the_waits(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with journal_in(tmp_path, clock) as journal:
+        await journal.write(add, "a")
+        waits = 0
+        upload = await journal.write(wait, "a", 900.0)
+        while not uploads.has_stalled(upload, clock.now(), timedelta(days=1)):
+            clock.advance(900.0)
+            upload = await journal.write(wait, "a", 900.0)
+            waits += 1
+            assert waits <= 100
+        assert waits == 97
+
+
+async def test_only_going_further_than_ever_is_progress(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with journal_in(tmp_path, clock) as journal:
+        await journal.write(add, "a")
+        await journal.write(wait, "a", 1.0)
+        await journal.write(attempts.note_progress, "a", 50)
+        moved = await journal.read(uploads.existing, "a")
+        assert (moved.offset, moved.tries, moved.progressed_at) == (50, 0, clock.now())
+        clock.advance(1.0)
+        await journal.write(wait, "a", 1.0)
+        clock.advance(1.0)
+        for offset in (10, 50):
+            await journal.write(attempts.note_progress, "a", offset)
+            again = await journal.read(uploads.existing, "a")
+            assert (again.offset, again.tries, again.progressed_at) == (offset, 1, moved.progressed_at)
+
+
+async def test_what_the_server_holds_of_a_pruned_upload_is_given_back(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with journal_in(tmp_path, clock) as journal:
+        await journal.write(add, "a")
+        await journal.write(transitions.begin, "a")
+        await journal.write(attempts.note_created, "a", URL, "1 2 3 4 5", 100, 100)
+        refusal = GiveUp(ErrorCode.SERVER_REFUSED, "no", retryable=True)
+        await journal.write(transitions.settle, "a", refusal, 0.0)
+        assert await journal.read(attempts.terminations, 10) == []
+        clock.advance(60.0)
+        assert await journal.write(uploads.prune, timestamp(clock.now())) == 1
+        assert [item.url for item in await journal.read(attempts.terminations, 10)] == [URL]
+
+
+async def test_pruning_spares_what_is_not_over(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with journal_in(tmp_path, clock) as journal:
+        await journal.write(add, "a")
+        await journal.write(uploads.remember_cancelled, "b")
+        clock.advance(60.0)
+        assert await journal.write(uploads.prune, timestamp(clock.now())) == 0
+        assert await journal.read(uploads.find, "a") is not None
+        assert not await journal.read(uploads.was_cancelled_before_start, "b")
+
+
+async def test_neither_url_nor_token_can_be_read_off_an_upload(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+        await journal.write(add, "a")
+        await journal.write(attempts.note_created, "a", URL, "1 2 3 4 5", 100, 100)
+        upload = await journal.read(uploads.existing, "a")
+        assert (upload.url, upload.token) == (URL, "t0k3n")
+        for text in (repr(upload), json.dumps(uploads.summary(upload).to_wire())):
+            assert "5ecre7" not in text
+            assert "t0k3n" not in text
+
+
+@pytest.mark.parametrize(("size", "offset", "expected"), [(100, 30, 70), (None, 0, 0)])
+async def test_queued_bytes_are_those_not_confirmed_yet(
+    tmp_path: Path, size: int | None, offset: int, expected: int
+) -> None:
+    async with journal_in(tmp_path) as journal:
+        await journal.write(add, "a", 5, size)
+        await journal.write(attempts.note_progress, "a", offset)
+        assert await journal.read(uploads.queued_bytes) == expected
+        assert await journal.read(uploads.counts) == {UploadState.QUEUED: 1}
+
+
+async def test_a_wish_is_kept_with_the_command_that_it_came_with(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+        await journal.write(add, "a")
+        await journal.write(uploads.wish, "a", Wish.PAUSE, "cmd-9")
+    async with journal_in(tmp_path) as journal:
+        upload = await journal.read(uploads.existing, "a")
+        assert (upload.wish, upload.wish_command_id) == (Wish.PAUSE, "cmd-9")
