@@ -1,10 +1,11 @@
 """One file's bytes → tus server, in a worker thread. Every step is in the journal before it is taken."""
 
 import mimetypes
+import mmap
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from sse_agent.clock import Clock
 from sse_agent.digest import RunningDigest
@@ -13,18 +14,24 @@ from sse_agent.files import AllowedFolders, FileIdentity, OpenFile
 from sse_agent.journal import attempts
 from sse_agent.journal.transitions import Outcome
 from sse_agent.journal.uploads import Upload
-from sse_agent.tus import BodyLimit, OffsetConflict, TusSession, TusUploader, UploadGone, is_refusal
+from sse_agent.tus import BodyLimit, OffsetConflict, Refused, TusSession, TusUploader, UploadGone, is_refusal
 
 MIB = 1024 * 1024
 BLOCK = 256 * 1024
-FIRST_PATCH = 32 * MIB
-LEAST_PATCH = 1 * MIB
+FIRST_PATCH = 8 * MIB
+LEAST_PATCH = MIB // 4
 MOST_PATCH = 1024 * MIB
 PATCH_S = 50.0
-RESYNCS = 4
+LONGEST_PATCH_S = 90.0
+CONFLICTS = 4
 RECREATIONS = 3
+COMPRESSED = {"gzip": "application/gzip", "br": "application/octet-stream"}
 
 Write = Callable[..., Any]
+
+
+class _Overdue(Exception):
+    """A PATCH goes on for too long: the way has become slower than it was when its length was chosen."""
 
 
 @dataclass(slots=True)
@@ -38,6 +45,12 @@ class Pace:
         """Bytes of a PATCH that ends after about a minute or 1 GiB, so that the confirmed offset moves."""
         wanted = FIRST_PATCH if self.rate is None else int(self.rate * PATCH_S)
         return max(LEAST_PATCH, min(wanted, MOST_PATCH, self.body_limit))
+
+    def learn(self, count: int, seconds: float) -> None:
+        """A PATCH of `count` bytes took so long."""
+        if seconds > 0:
+            rate = count / seconds
+            self.rate = rate if self.rate is None else 0.5 * self.rate + 0.5 * rate
 
 
 @dataclass(slots=True)
@@ -73,14 +86,21 @@ class Carrier:
         self._session = session
         self._gauge = gauge
         self._digest = digest
-        self._buffer = bytearray(BLOCK)
+        # Page-aligned: reading into memory that is not takes some processors several times as long.
+        self._buffer = memoryview(mmap.mmap(-1, BLOCK))
         self._sent_limit = upload.sent_limit
+        self._confirmed = upload.offset
+        self._refusal = upload.refusal
+        self._conflicts = 0
         self._confirmation = "response"
 
     def run(self) -> Outcome:
         """Carry it to the end."""
         with self._ways.folders.open_file(self._upload.name) as file:
             self._identify(file)
+            if file.identity.size == 0:
+                # It has no last block to withhold: created is complete.
+                self._check_digest()
             tus = self._tus(file)
             self._establish(tus, file)
             while tus.offset < tus.size:
@@ -111,11 +131,9 @@ class Carrier:
     # --- the upload on the server ---
 
     def _tus(self, file: OpenFile) -> TusUploader:
-        name = file.name
-        media_type = mimetypes.guess_type(name.decode(errors="replace"))[0] or "application/octet-stream"
-        own = {
-            "filename": name,
-            "filetype": media_type,
+        own: dict[str, bytes | str] = {
+            "filename": file.name,
+            "filetype": _media_type(file.name.decode(errors="replace")),
             "fileId": self._upload.file_id,
             "clientId": self._ways.client_id,
             "attemptId": self._upload.attempt_id,
@@ -142,29 +160,39 @@ class Carrier:
             self._ask(tus)
         except UploadGone:
             self._start_over()
-        if tus.offset < tus.size:
-            return
-        if self._upload.refusal is not None:
-            raise _refused(self._upload.refusal, self._upload.refusal_status or 0)
+        if tus.offset == tus.size and self._refusal is not None:
+            raise _refused(self._refusal, self._upload.refusal_status or 0)
 
     def _ask(self, tus: TusUploader) -> None:
         """The server's offset is the only truth, lower ones included; but it can't have what was never sent."""
-        offset = tus.fetch_offset()
+        try:
+            offset = tus.fetch_offset()
+        except Refused as stranger:
+            if not stranger.retryable:
+                raise
+            self._disown(stranger.message)
         if offset > self._sent_limit:
-            message = "the tus server claims to have bytes that were never sent"
-            raise GiveUp(ErrorCode.SERVER_REFUSED, message, retryable=True)
+            self._disown("the tus server claims to have bytes that were never sent")
         self._gauge.offset = self._gauge.bytes_sent = offset
         self._confirmation = "offset"
-        if offset > self._upload.offset:
+        self._confirm(offset)
+
+    def _confirm(self, offset: int) -> None:
+        if offset != self._confirmed:
+            self._confirmed = offset
             self._note(attempts.note_progress, offset)
 
     def _start_over(self) -> None:
         """It is gone there: cleaned up, or lost. A new attempt from the first byte, but not for ever."""
         if self._upload.recreated >= RECREATIONS:
-            message = f"the upload disappeared from the tus server {RECREATIONS + 1} times"
-            raise GiveUp(ErrorCode.SERVER_REFUSED, message, retryable=True)
+            self._disown(f"the upload disappeared from the tus server {RECREATIONS + 1} times")
         self._note(attempts.start_over, recreated=self._upload.recreated + 1)
         raise TryAgain("the upload is gone from the tus server; it starts again from the first byte")
+
+    def _disown(self, message: str) -> NoReturn:
+        """What is at our URL is not our upload. A person may have it tried again, from the first byte."""
+        self._note(attempts.start_over, recreated=0)
+        raise GiveUp(ErrorCode.SERVER_REFUSED, message, retryable=True)
 
     # --- bytes ---
 
@@ -173,36 +201,47 @@ class Carrier:
         start, length = tus.offset, min(tus.size - tus.offset, self._ways.pace.patch_length())
         is_last = start + length == tus.size
         self._compare(file.identity, file.current_identity())
-        if start + length > self._sent_limit or self._upload.refusal is not None:
-            self._sent_limit = max(self._sent_limit, start + length)
+        if start + length > self._sent_limit or self._refusal is not None:
+            self._sent_limit, self._refusal = max(self._sent_limit, start + length), None
             self._note(attempts.note_sending, start, self._sent_limit)
         self._gauge.offset = self._gauge.bytes_sent = start
         self._digest.mark()
         began = self._ways.clock.monotonic()
         try:
-            tus.send(length, self._blocks(file, length, is_last=is_last))
+            tus.send(length, self._blocks(file, length, began + LONGEST_PATCH_S, is_last=is_last))
         except OffsetConflict:
             self._resync(tus)
             return
-        except BodyLimit as limit:
-            self._lower(length, limit)
+        except _Overdue:
+            self._ways.pace.rate = (self._gauge.bytes_sent - start) / (self._ways.clock.monotonic() - began)
+            self._ask(tus)
             return
         except (TryAgain, GiveUp) as error:
             if is_last and is_refusal(error):
                 self._judge(tus, error)
-            raise
-        self._learn(tus.offset - start, self._ways.clock.monotonic() - began)
-        self._confirmation = "response"
+            if not isinstance(error, BodyLimit):
+                raise
+            self._lower(length, error)
+            return
+        if length >= MIB or not is_last:
+            # Small files say little about the rate.
+            self._ways.pace.learn(tus.offset - start, self._ways.clock.monotonic() - began)
+        self._confirmation, self._conflicts = "response", 0
         self._gauge.offset = tus.offset
         if tus.offset < tus.size:
-            self._note(attempts.note_progress, tus.offset)
+            self._confirm(tus.offset)
 
-    def _blocks(self, file: OpenFile, length: int, *, is_last: bool) -> Iterator[memoryview]:
-        """The bytes of one PATCH. Its last block goes out only if the file is still the one that was opened."""
+    def _blocks(self, file: OpenFile, length: int, until: float, *, is_last: bool) -> Iterator[memoryview]:
+        """The bytes of one PATCH. Its last block goes out only if the file is still the one that was opened.
+
+        Broken off at the monotonic instant `until`: the confirmed offset has to move.
+        """
         left = length
         file.file.seek(self._digest.position)
         while left:
             self._stop_if_told()
+            if self._ways.clock.monotonic() > until:
+                raise _Overdue
             block = self._read(file, left)
             left -= len(block)
             if left == 0:
@@ -213,10 +252,10 @@ class Carrier:
             self._gauge.bytes_sent += len(block)
 
     def _read(self, file: OpenFile, most: int) -> memoryview:
-        count = file.file.readinto(memoryview(self._buffer)[: min(BLOCK, most)])
+        count = file.file.readinto(self._buffer[: min(BLOCK, most)])
         if not count:
             raise GiveUp(ErrorCode.FILE_SHRUNK, "the file shrank while it was uploaded", retryable=True)
-        block = memoryview(self._buffer)[:count]
+        block = self._buffer[:count]
         self._digest.update(block)
         return block
 
@@ -240,13 +279,11 @@ class Carrier:
 
     def _resync(self, tus: TusUploader) -> None:
         """409: somebody's view of the offset was old. Ask, and go on from there; not for ever."""
-        before = self._gauge.offset
-        for _ in range(RESYNCS):
-            self._stop_if_told()
-            self._ask(tus)
-            if tus.offset != before:
-                return
-        raise TryAgain("the tus server refuses the offset that it names itself")
+        self._conflicts += 1
+        if self._conflicts > CONFLICTS:
+            raise TryAgain("the tus server refuses the offset that it names itself")
+        self._stop_if_told()
+        self._ask(tus)
 
     def _lower(self, length: int, limit: BodyLimit) -> None:
         """413 from something on the way: smaller requests may get through."""
@@ -260,16 +297,11 @@ class Carrier:
         Noted before anybody asks for the offset: after a crash in between, "all bytes are there" looks like success.
         """
         status, words = getattr(error, "status", None) or 0, getattr(error, "reason", None) or str(error)
+        self._refusal = words
         self._note(attempts.note_refusal, status, words)
         self._ask(tus)
         if tus.offset == tus.size:
             raise _refused(words, status) from None
-
-    def _learn(self, count: int, seconds: float) -> None:
-        """Small requests say little about the rate."""
-        if count >= MIB and seconds > 0:
-            rate, known = count / seconds, self._ways.pace.rate
-            self._ways.pace.rate = rate if known is None else 0.5 * known + 0.5 * rate
 
     def _note(self, work: Callable[..., object], *args: object, **kwargs: object) -> None:
         self._ways.write(work, self._upload.file_id, *args, **kwargs)
@@ -277,6 +309,14 @@ class Carrier:
     def _stop_if_told(self) -> None:
         if self._gauge.stop.is_set():
             raise Stopped("told to stop")
+
+
+def _media_type(name: str) -> str:
+    """Guessed from the name. Of `a.tar.gz` it is gzip's, not tar's: the bytes are sent as they are."""
+    kind, compression = mimetypes.guess_type(name)
+    if compression is not None:
+        return COMPRESSED.get(compression, f"application/x-{compression}")
+    return kind or "application/octet-stream"
 
 
 def _refused(words: str, status: int) -> GiveUp:

@@ -3,12 +3,14 @@
 import hashlib
 
 CHECKPOINT_EVERY = 64 * 1024 * 1024
+CHECKPOINTS_KEPT = 64
 
 
 class RunningDigest:
     """Grows with the bytes that are sent; `rewind` goes back to a place at or before an offset.
 
-    A checkpoint is a copy of the hash's state, some hundred bytes; a file of 1 TiB has 16,384 of them.
+    A checkpoint is a copy of the hash's state, some hundred bytes. The older they are the fewer there are: a tus server
+    that lost some bytes lost the last ones, and memory must not grow with the file.
     """
 
     def __init__(self) -> None:
@@ -27,6 +29,8 @@ class RunningDigest:
         """Remember this place: the tus server confirmed it, or a PATCH starts here."""
         if self.position > self._checkpoints[-1][0]:
             self._checkpoints.append((self.position, self._hash.copy()))
+        if len(self._checkpoints) > CHECKPOINTS_KEPT:
+            del self._checkpoints[1 : CHECKPOINTS_KEPT * 3 // 4 : 2]
 
     def rewind(self, offset: int) -> None:
         """Go back to the last checkpoint at or before `offset` if we are beyond it."""

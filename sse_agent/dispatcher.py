@@ -1,7 +1,10 @@
 """inbox → uploads, outbox: the one place that knows what commands mean."""
 
+import asyncio
 import platform
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -14,12 +17,13 @@ from sse_agent.events import (
     CommandStumbled,
     Event,
     Feed,
+    JournalTrouble,
     MessageShown,
     UploadEnded,
     UploadPaused,
     UploadQueued,
 )
-from sse_agent.files import AllowedFolders
+from sse_agent.files import NOT_FOUND_MESSAGE, AllowedFolders
 from sse_agent.journal import Bell, Journal, Transaction, inbox, outbox, transitions, uploads
 from sse_agent.journal.inbox import Command
 from sse_agent.lifecycle import UploadState, Wish
@@ -42,10 +46,11 @@ from sse_agent.messages import (
 from sse_agent.retry import NOT_NOW
 
 POISONED_AFTER = 3
-LOOK_WITHIN_S = 3.0
+LOOK_WITHIN_S = 1.0
 LIST_WITHIN_S = 30.0
 LISTINGS_AT_ONCE = 4
 
+T = TypeVar("T")
 Effects = list[Event]
 
 
@@ -76,38 +81,51 @@ class Dispatcher:
         self._is_attended = is_attended
         self._status = status
         self._on_change = on_change
-        self._looking = anyio.CapacityLimiter(LISTINGS_AT_ONCE * 2)
-        self._listing = anyio.CapacityLimiter(LISTINGS_AT_ONCE)
+        # A disk that hangs holds its threads for ever: these are all that it gets.
+        self._lookers = ThreadPoolExecutor(1, thread_name_prefix="look")
+        self._listers = ThreadPoolExecutor(LISTINGS_AT_ONCE, thread_name_prefix="list")
+        self._overdue: Future[int] | None = None
 
     async def run(self) -> None:
-        """For ever. A journal that can't be written is waited for."""
-        failures = 0
-        async with anyio.create_task_group() as group:
-            while True:
-                try:
-                    command = await self._journal.write(inbox.begin_next)
+        """For ever."""
+        try:
+            async with anyio.create_task_group() as group:
+                while True:
+                    command = await self._insist(lambda: self._journal.write(inbox.begin_next))
                     if command is None:
                         await self._bell.wait(60.0)
                     else:
                         await self._carry_out(command, group)
-                    failures = 0
-                except TryAgain as later:
-                    await self._clock.sleep(NOT_NOW.wait_s(failures, at_least_s=later.retry_after_s))
-                    failures += 1
+        finally:
+            for pool in (self._lookers, self._listers):
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _insist(self, step: Callable[[], Awaitable[T]]) -> T:
+        """A journal that can't be written is waited for. That is no failure of the command."""
+        failures = 0
+        while True:
+            try:
+                return await step()
+            except TryAgain as later:
+                self._feed.emit(JournalTrouble(later.reason))
+                await self._clock.sleep(NOT_NOW.wait_s(failures, at_least_s=later.retry_after_s))
+                failures += 1
 
     async def _carry_out(self, command: Command, group: TaskGroup) -> None:
         if command.attempts > POISONED_AFTER:
-            await self._finish(command, AckStatus.FAILED, inbox.poison(command))
+            await self._insist(lambda: self._finish(command, AckStatus.FAILED, inbox.poison(command)))
             return
         try:
             payload = parse_payload(command.type, parse_envelope(command.body).payload)
-            await self._do(command, payload, group)
-        except GiveUp as refusal:
-            await self._finish(command, AckStatus.REJECTED, refusal)
-        except TryAgain:
-            raise
+            await self._insist(lambda: self._do(command, payload, group))
+        except GiveUp as error:
+            refusal = error
+            await self._insist(lambda: self._finish(command, AckStatus.REJECTED, refusal))
         except Exception as bug:  # noqa: BLE001 - one bad command must not stop the others; the third time it is poison
-            self._feed.emit(CommandStumbled(command.command_id, command.type, command.attempts, repr(bug)[:500]))
+            self._stumble(command, bug)
+
+    def _stumble(self, command: Command, bug: Exception) -> None:
+        self._feed.emit(CommandStumbled(command.command_id, command.type, command.attempts, repr(bug)[:500]))
 
     async def _do(self, command: Command, payload: Wire, group: TaskGroup) -> None:
         match payload:
@@ -128,12 +146,14 @@ class Dispatcher:
     # --- uploads ---
 
     async def _start(self, command: Command, start: UploadStart) -> None:
-        known = await self._journal.read(uploads.find, start.file_id)
-        size = None
-        if known is None:
+        found: int | GiveUp | None
+        try:
             self._check_origin(start)
-            size = await self._look(start)
-        await self._apply(command, start_upload, start, start.tus_endpoint or self._default_endpoint or "", size)
+            found = await self._look(start)
+        except GiveUp as refusal:
+            # Of an upload that is known already the stored result counts, whatever became of its file.
+            found = refusal
+        await self._apply(command, start_upload, start, start.tus_endpoint or self._default_endpoint or "", found)
 
     def _check_origin(self, start: UploadStart) -> None:
         endpoint = start.tus_endpoint or self._default_endpoint
@@ -148,13 +168,21 @@ class Dispatcher:
 
     async def _look(self, start: UploadStart) -> int | None:
         """The file's size if it is there; None if a slow disk did not say in time: the uploader will find out."""
+        size = await self._measured(start.raw_name())
+        if size is not None and start.file_size is not None and start.file_size != size:
+            raise GiveUp(ErrorCode.SIZE_MISMATCH, f"the file has {size} bytes, the command says {start.file_size}")
+        return size
+
+    async def _measured(self, name: bytes) -> int | None:
+        if self._overdue is not None and not self._overdue.done():
+            # The disk still owes the last answer; a pause behind a hundred starts must not wait for each of them.
+            return None
+        self._overdue = self._lookers.submit(_measure, self._folders, name)
         with anyio.move_on_after(LOOK_WITHIN_S):
-            size = await anyio.to_thread.run_sync(
-                _measure, self._folders, start.raw_name(), abandon_on_cancel=True, limiter=self._looking
-            )
-            if start.file_size is not None and start.file_size != size:
-                raise GiveUp(ErrorCode.SIZE_MISMATCH, f"the file has {size} bytes, the command says {start.file_size}")
-            return size
+            try:
+                return await asyncio.wrap_future(self._overdue)
+            except TryAgain:
+                return None
         return None
 
     async def _apply(self, command: Command, change: Callable[..., Effects], *args: object) -> None:
@@ -168,37 +196,50 @@ class Dispatcher:
 
     async def _list(self, command: Command, request: ListFiles) -> None:
         """Aside from the loop: a slow disk must not hold up a pause."""
+        status, error = AckStatus.REJECTED, None
         try:
-            with anyio.fail_after(LIST_WITHIN_S):
-                listing: FileList = await anyio.to_thread.run_sync(
-                    self._folders.list,
-                    request.raw_path(),
-                    request.cursor,
-                    request.limit,
-                    abandon_on_cancel=True,
-                    limiter=self._listing,
-                )
-            await self._reply(command, EventType.FILE_LIST, listing)
+            listing = await self._listed(request)
         except GiveUp as refusal:
-            await self._finish(command, AckStatus.REJECTED, refusal)
-        except (TryAgain, TimeoutError):
-            # No success and no refusal of ours: whoever asked may ask again.
-            slow = GiveUp(ErrorCode.NOT_FOUND, "the folder could not be read in time", retryable=True)
-            await self._finish(command, AckStatus.FAILED, slow)
+            error = refusal
+        except (TryAgain, TimeoutError) as trouble:
+            # Tried, and no refusal of ours: whoever asked may ask again. The true reason is for this machine only.
+            status, error = AckStatus.FAILED, GiveUp(ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE, detail=_why(trouble))
+        except Exception as bug:  # noqa: BLE001 - one bad command must not stop the others; the third time it is poison
+            self._stumble(command, bug)
+            await self._insist(lambda: self._journal.write(inbox.take_back, command.command_id))
+            self._bell.ring()
+            return
+        if error is None:
+            await self._insist(lambda: self._reply(command, EventType.FILE_LIST, listing))
+        else:
+            refused = error
+            await self._insist(lambda: self._finish(command, status, refused))
+
+    async def _listed(self, request: ListFiles) -> FileList:
+        with anyio.fail_after(LIST_WITHIN_S):
+            return await asyncio.wrap_future(
+                self._listers.submit(self._folders.list, request.raw_path(), request.cursor, request.limit)
+            )
 
     async def _show(self, command: Command, chat: Chat) -> None:
         self._feed.emit(MessageShown(sender=chat.from_, text=chat.text, mine=False))
+        # Insisted on here, so that a journal that can't be written does not show it again and again.
         if self._is_attended():
-            await self._finish(command, AckStatus.COMPLETED)
+            await self._insist(lambda: self._finish(command, AckStatus.COMPLETED))
             return
         text = f"Nobody is at the console of {platform.node()[:200]}: the agent runs headless there."
-        await self._reply(command, EventType.MESSAGE, Chat(text=text, from_="sse-agent"))
+        answer = Chat(text=text, from_="sse-agent")
+        await self._insist(lambda: self._reply(command, EventType.MESSAGE, answer))
 
     async def _reply(self, command: Command, kind: EventType, payload: Wire) -> None:
         await self._apply(command, _reply_and_finish, kind, payload)
 
     async def _finish(self, command: Command, status: AckStatus, error: GiveUp | None = None) -> None:
         await self._apply(command, _finished, status, error)
+
+
+def _why(trouble: TryAgain | TimeoutError) -> str:
+    return trouble.reason if isinstance(trouble, TryAgain) else f"no answer from the disk within {LIST_WITHIN_S:g} s"
 
 
 def _measure(folders: AllowedFolders, name: bytes) -> int:
@@ -236,13 +277,20 @@ def _reply_and_finish(tx: Transaction, command: Command, kind: EventType, payloa
     return _finished(tx, command, AckStatus.COMPLETED)
 
 
-def start_upload(tx: Transaction, command: Command, start: UploadStart, endpoint: str, size: int | None) -> Effects:
-    """UPLOAD_START: a new upload, or the same again, which is answered with what is known of it."""
+def start_upload(
+    tx: Transaction, command: Command, start: UploadStart, endpoint: str, found: int | GiveUp | None
+) -> Effects:
+    """UPLOAD_START: a new upload, or the same again, which is answered with what is known of it.
+
+    `found`: the file's size in bytes, why it can't be uploaded, or None if that will be found out later.
+    """
     known = uploads.find(tx, start.file_id)
     if known is None:
         if uploads.was_cancelled_before_start(tx, start.file_id):
             return _finished(tx, command, AckStatus.REJECTED, transitions.CANCELLED)
-        upload = uploads.add(tx, command.command_id, start, endpoint, size)
+        if isinstance(found, GiveUp):
+            return _finished(tx, command, AckStatus.REJECTED, found)
+        upload = uploads.add(tx, command.command_id, start, endpoint, found)
         inbox.leave_open(tx, command.command_id, start.file_id)
         return [queued(upload, "new")]
     if known.identity != start.identity():
@@ -252,8 +300,9 @@ def start_upload(tx: Transaction, command: Command, start: UploadStart, endpoint
 
 
 def _start_again(tx: Transaction, command: Command, start: UploadStart, known: uploads.Upload) -> Effects:
-    if known.outcome_id is None:
+    if not _is_over(known):
         uploads.take_over(tx, known, start)
+    if known.outcome_id is None:
         inbox.leave_open(tx, command.command_id, start.file_id)
         return []
     outbox.send_again(tx, known.outcome_id)
@@ -276,7 +325,7 @@ def pause_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
     if upload.wish is not Wish.PAUSE:
         uploads.wish(tx, file_id, Wish.PAUSE, command.command_id)
         if upload.state is not UploadState.UPLOADING:
-            moved = transitions.pause(tx, file_id)
+            moved = transitions.pause(tx, upload)
             effects.append(UploadPaused(file_id, moved.offset))
     return [*effects, *_finished(tx, command, AckStatus.COMPLETED)]
 
@@ -292,7 +341,7 @@ def resume_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
     if upload.wish is not Wish.RUN or upload.state in (UploadState.PAUSED, UploadState.FAILED):
         uploads.wish(tx, file_id, Wish.RUN, command.command_id)
     if upload.state in (UploadState.PAUSED, UploadState.FAILED):
-        moved = transitions.revive(tx, uploads.existing(tx, file_id))
+        moved = transitions.revive(tx, upload)
         effects.append(queued(moved, "resumed"))
     return [*effects, *_finished(tx, command, AckStatus.COMPLETED)]
 
@@ -311,7 +360,7 @@ def cancel_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
     if upload.state is UploadState.UPLOADING:
         inbox.leave_open(tx, command.command_id, file_id)
         return []
-    moved = transitions.cancel(tx, file_id)
+    moved = transitions.cancel(tx, upload)
     return [ended(moved, transitions.CANCELLED), *_finished(tx, command, AckStatus.COMPLETED)]
 
 

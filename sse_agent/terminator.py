@@ -1,6 +1,7 @@
 """uploads → DELETE: what the tus server has of cancelled uploads is given back to it."""
 
 import io
+from collections.abc import Callable
 from datetime import timedelta
 
 import anyio
@@ -14,63 +15,85 @@ from sse_agent.retry import NOT_NOW
 from sse_agent.tus import TusSession, TusUploader
 
 TRIED_FOR = timedelta(days=1)
-AT_ONCE = 20
+AT_ONCE = 100
 DEADLINE_S = 90.0
+GATHER_S = 1.0
+
+TokenFor = Callable[[str, str | None], str | None]
+"""(endpoint, the upload's own token) → the token for that endpoint."""
 
 
 class Terminator:
     """Best effort for a day: an upload that nobody deletes costs the server room, and nobody anything else."""
 
-    def __init__(self, journal: Journal, clock: Clock, parking: Parking, bell: Bell, session: TusSession) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        parking: Parking,
+        bell: Bell,
+        session: TusSession,
+        token_for: TokenFor = lambda _, own: own,
+    ) -> None:
         self._journal = journal
         self._clock = clock
         self._parking = parking
         self._bell = bell
         self._session = session
+        self._token_for = token_for
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever. What is under way when it is cancelled is broken off."""
         failures = 0
-        while True:
-            await self._parking.until_left()
-            try:
-                await self._delete_some()
-                failures = 0
-                await self._bell.wait(60.0)
-            except TryAgain as later:
-                await self._clock.sleep(NOT_NOW.wait_s(failures, at_least_s=later.retry_after_s))
-                failures += 1
+        try:
+            while True:
+                await self._parking.until_left()
+                try:
+                    await self._delete_some()
+                    failures = 0
+                    await self._bell.wait(60.0)
+                    # The bell rings for every change of an upload; few of them leave something to delete.
+                    await self._clock.sleep(GATHER_S)
+                except TryAgain as later:
+                    await self._clock.sleep(NOT_NOW.wait_s(failures, at_least_s=later.retry_after_s))
+                    failures += 1
+        finally:
+            self._session.close()
 
     async def _delete_some(self) -> None:
-        trouble: TryAgain | None = None
+        """Everything, but no more at an endpoint where one was in vain: each may take as long as its time-outs."""
+        troubles: dict[str, TryAgain] = {}
         for termination in await self._journal.read(attempts.terminations, AT_ONCE):
+            if termination.endpoint in troubles or self._parking.is_parked:
+                continue
             try:
                 await self._delete(termination)
             except GiveUp:
                 pass
             except TryAgain as later:
+                troubles[termination.endpoint] = later
                 if self._clock.now() - termination.since < TRIED_FOR:
-                    trouble = later
                     continue
             await self._journal.write(attempts.terminated, termination.url)
-        if trouble is not None:
+        for trouble in troubles.values():
             raise trouble
 
     async def _delete(self, termination: Termination) -> None:
         """Deadlines are the session's own; a stuck thread is left alone when the agent stops."""
         self._session.rearm()
         with anyio.move_on_after(DEADLINE_S) as limit:
-            await anyio.to_thread.run_sync(_terminate, self._session, termination, abandon_on_cancel=True)
+            token = self._token_for(termination.endpoint, termination.token)
+            await anyio.to_thread.run_sync(_terminate, self._session, termination, token, abandon_on_cancel=True)
         if limit.cancelled_caught:
             self._session.abort()
             raise TryAgain("the tus server did not answer a DELETE in time")
 
 
-def _terminate(session: TusSession, termination: Termination) -> None:
+def _terminate(session: TusSession, termination: Termination, token: str | None) -> None:
     TusUploader(
         session,
         endpoint=termination.endpoint,
-        token=termination.token,
+        token=token,
         file=io.BytesIO(),
         size=0,
         metadata={},

@@ -1,9 +1,11 @@
 """uploads → tus → outbox: N at a time, the most urgent first, resumed from the server's offset."""
 
 import ssl
+import traceback
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
@@ -27,14 +29,16 @@ from sse_agent.events import (
 )
 from sse_agent.journal import Bell, Journal, Transaction, attempts, transitions, uploads
 from sse_agent.journal.transitions import Interrupted, Outcome, Result, Trouble
-from sse_agent.journal.uploads import Upload
-from sse_agent.lifecycle import UploadState, Wish
+from sse_agent.journal.uploads import Candidate, Upload
+from sse_agent.lifecycle import UNFINISHED, UploadState, Wish
 from sse_agent.parking import Parking
 from sse_agent.progress import ProgressTable, Rate, Reading
 from sse_agent.retry import NOT_NOW
 from sse_agent.tus import TokenRefused, TusSession
 
 WATCH_EVERY_S = 0.25
+IDLE_S = 60.0
+SWEEP_EVERY_S = 30.0
 DIGESTS_KEPT = 256
 
 RenewToken = Callable[[str], Awaitable[str | None]]
@@ -49,11 +53,11 @@ class Servers:
     default_origin: str | None
     default_token: str | None = field(repr=False)
 
-    def token_for(self, upload: Upload) -> str | None:
-        """The command's own token, else the settings' one, to the origin of the configured endpoint only."""
-        if upload.token is not None:
-            return upload.token
-        return self.default_token if origin_of(upload.endpoint) == self.default_origin else None
+    def token_for(self, endpoint: str, own: str | None) -> str | None:
+        """The upload's own token, else the settings' one, to the origin of the configured endpoint only."""
+        if own is not None:
+            return own
+        return self.default_token if origin_of(endpoint) == self.default_origin else None
 
 
 @dataclass(slots=True)
@@ -65,11 +69,15 @@ class _Run:
     gauge: Gauge
     began: float
     rate: Rate = field(default_factory=Rate)
+    renewing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    is_stopping: bool = False
     is_parked: bool = False
 
     def stop(self) -> None:
+        self.is_stopping = True
         self.gauge.stop.set()
         self.session.abort()
+        self.renewing.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +88,20 @@ class Plan:
     displace: list[str]
 
 
-def plan(running: Mapping[str, int], candidates: Collection[Upload], limit: int) -> Plan:
-    """Decide without I/O. `running` maps a file ID to its priority; `candidates` come most urgent first."""
-    free = max(0, limit - len(running))
+def plan(running: Mapping[str, int], stopping: int, candidates: Collection[Candidate], limit: int) -> Plan:
+    """Decide without I/O.
+
+    `running` maps a file ID to its priority, in the order in which they began; `stopping` more make room by
+    themselves; `candidates` come most urgent first.
+    """
+    free = max(0, limit - len(running) - stopping)
     ordered = list(candidates)
     begin = [upload.file_id for upload in ordered[:free]]
-    least_urgent = sorted(running.items(), key=lambda item: item[1])
+    # Of equals the one that began last has the least to lose.
+    newest_first = list(running.items())[::-1]
+    least_urgent = sorted(newest_first, key=lambda item: item[1])
     displace = []
-    for upload, (file_id, priority) in zip(ordered[free:], least_urgent, strict=False):
+    for upload, (file_id, priority) in zip(ordered[free + stopping :], least_urgent, strict=False):
         if upload.priority <= priority:
             break
         displace.append(file_id)
@@ -130,21 +144,43 @@ class Uploader:
         self._runs: dict[str, _Run] = {}
         self._sessions: list[TusSession] = []
         self._digests: dict[str, RunningDigest] = {}
+        self._waiting: set[str] = set()
+        self._swept_at = 0.0
+        self._failures = 0
+        self._is_ending = False
+        self._launched = Bell()
         self._threads = anyio.CapacityLimiter(limit)
 
     async def run(self) -> None:
         """For ever. A cancellation breaks off what is under way, notes where it is, and ends."""
         try:
             async with anyio.create_task_group() as group:
-                while True:
-                    if self._parking.is_parked:
-                        self._park()
-                        await self._parking.until_left()
-                    await self._begin_what_is_due(group)
-                    await self._bell.wait(await self._idle_s())
+                group.start_soon(self._watch)
+                try:
+                    while True:
+                        await self._bell.wait(await self._step(group))
+                finally:
+                    self._is_ending = True
+                    for run in self._runs.values():
+                        run.stop()
         finally:
             for session in self._sessions:
                 session.close()
+
+    async def _step(self, group: TaskGroup) -> float:
+        """Look at what there is to do and begin it. Returns the seconds after which there may be more."""
+        if self._parking.is_parked:
+            self._park()
+            await self._parking.until_left()
+        try:
+            wait_s = await self._begin_what_is_due(group)
+            await self._sweep()
+        except TryAgain:
+            # The journal can't be written; what is under way goes on, and the dispatcher says so.
+            self._failures += 1
+            return NOT_NOW.wait_s(self._failures)
+        self._failures = 0
+        return wait_s
 
     def _park(self) -> None:
         """Bring what is under way to a safe point."""
@@ -154,41 +190,39 @@ class Uploader:
 
     # --- planning ---
 
-    async def _begin_what_is_due(self, group: TaskGroup) -> None:
-        try:
-            wishes = await self._journal.read(_wishes)
-            candidates = await self._journal.read(uploads.candidates, self._limit)
-        except TryAgain:
-            return
-        for file_id, wish in wishes.items():
-            if wish is not Wish.RUN and file_id in self._runs:
+    async def _begin_what_is_due(self, group: TaskGroup) -> float:
+        going = {file_id: run.is_stopping for file_id, run in self._runs.items()}
+        decided = await self._journal.write(_decide, going, self._limit)
+        for file_id in decided.stop:
+            if file_id in self._runs:
                 self._runs[file_id].stop()
-        running = {file_id: run.upload.priority for file_id, run in self._runs.items()}
-        waiting = [upload for upload in candidates if upload.file_id not in self._runs]
-        decided = plan(running, waiting, self._limit)
-        for file_id in decided.displace:
-            self._runs[file_id].stop()
-        for file_id in decided.begin:
-            await self._begin(file_id, group)
+        for upload in decided.begun:
+            self._launch(upload, group)
+        if decided.next_try_at is None:
+            return IDLE_S
+        return min(IDLE_S, max(0.01, (decided.next_try_at - self._clock.now()).total_seconds()))
 
-    async def _begin(self, file_id: str, group: TaskGroup) -> None:
-        upload = await self._journal.write(transitions.begin, file_id)
-        if upload is None:
-            return
+    def _launch(self, upload: Upload, group: TaskGroup) -> None:
         session = self._sessions.pop() if self._sessions else self._new_session()
         session.rearm()
         gauge = Gauge(size=upload.known_size, offset=upload.offset, bytes_sent=upload.offset)
-        run = self._runs[file_id] = _Run(upload, session, gauge, self._clock.monotonic())
+        run = self._runs[upload.file_id] = _Run(upload, session, gauge, self._clock.monotonic())
+        self._waiting.discard(upload.file_id)
+        self._launched.ring()
         group.start_soon(self._carry, run)
 
     def _new_session(self) -> TusSession:
         return TusSession(trust=self._servers.trust, proxies=self._servers.proxies, clock=self._clock)
 
-    async def _idle_s(self) -> float:
-        due = await self._journal.read(uploads.next_try_at)
-        if due is None:
-            return 60.0
-        return min(60.0, max(0.05, (due - self._clock.now()).total_seconds()))
+    async def _sweep(self) -> None:
+        """What was paused or cancelled while it waited is no longer reported as waiting."""
+        if not self._waiting or self._clock.monotonic() - self._swept_at < SWEEP_EVERY_S:
+            return
+        still = await self._journal.read(uploads.waiting_ids)
+        self._swept_at = self._clock.monotonic()
+        for file_id in self._waiting - still - self._runs.keys():
+            self._progress.drop(file_id)
+        self._waiting &= still
 
     # --- one upload ---
 
@@ -198,75 +232,70 @@ class Uploader:
         self._feed.emit(
             UploadStarted(upload.file_id, _name(upload), upload.known_size, upload.offset, upload.tries + 1)
         )
-        result: Result = Interrupted()
+        result: Result | TryAgain = Interrupted()
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._watch, run)
-                result = await self._attempt(run)
-                group.cancel_scope.cancel()
+            result = await self._attempt(run)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._settle(run, result)
 
-    async def _attempt(self, run: _Run) -> Result:
+    async def _attempt(self, run: _Run) -> Result | TryAgain:
         """What came of it, as a value. A cancelled attempt was interrupted."""
         try:
             try:
                 return await self._in_thread(run)
-            except TokenRefused:
-                await self._renew(run)
+            except TokenRefused as refused:
+                await self._renew(run, refused)
                 return await self._in_thread(run)
         except TokenRefused as refused:
             return GiveUp(ErrorCode.SERVER_REFUSED, refused.reason, retryable=True)
         except GiveUp as error:
             return error
         except Stopped:
-            return Trouble(f"parked: {self._parking.reason}", None) if run.is_parked else Interrupted()
+            return Trouble(f"parked: {self._parking.reason}", self._clock.now()) if run.is_parked else Interrupted()
         except TryAgain as later:
-            return await self._trouble(run.upload.file_id, later)
+            return later
         except Exception as bug:  # noqa: BLE001 - one bad upload must not stop the others, nor be lost
-            self._feed.emit(CommandStumbled(run.upload.command_id, "UPLOAD_START", run.upload.tries, repr(bug)[:500]))
-            return await self._trouble(run.upload.file_id, TryAgain(f"a bug in the agent: {type(bug).__name__}"))
+            self._feed.emit(CommandStumbled(run.upload.command_id, "UPLOAD_START", run.upload.tries + 1, _where(bug)))
+            return TryAgain(f"a bug in the agent: {type(bug).__name__}")
 
     async def _in_thread(self, run: _Run) -> Outcome:
         upload = run.upload
         digest = self._digests.setdefault(upload.file_id, RunningDigest())
-        carrier = Carrier(self._ways, upload, self._servers.token_for(upload), run.session, run.gauge, digest)
+        token = self._servers.token_for(upload.endpoint, upload.token)
+        carrier = Carrier(self._ways, upload, token, run.session, run.gauge, digest)
         return await anyio.to_thread.run_sync(carrier.run, limiter=self._threads)
 
-    async def _renew(self, run: _Run) -> None:
-        """401 or 403 from the tus server: one fresh upload token, if the control plane mints them."""
-        token = await self._renew_token(run.upload.file_id)
+    async def _renew(self, run: _Run, refused: TokenRefused) -> None:
+        """401 or 403 from the tus server: a token that came meanwhile, else a fresh one from the control plane."""
+        file_id, before = run.upload.file_id, run.upload.token
+        run.upload = await self._journal.read(uploads.existing, file_id)
+        if run.upload.token != before:
+            return
+        token = None
+        with run.renewing:
+            token = await self._renew_token(file_id)
+        if run.is_stopping:
+            raise Stopped("told to stop")
         if token is None:
-            message = "the tus server refused the upload token, and the control plane has no other"
+            message = f"{refused.reason}, and the control plane has no other"
             raise GiveUp(ErrorCode.SERVER_REFUSED, message, retryable=True)
-        await self._journal.write(attempts.note_token, run.upload.file_id, token)
-        run.upload = await self._journal.read(uploads.existing, run.upload.file_id)
+        run.upload = await self._journal.write(_renewed, file_id, token)
 
-    async def _trouble(self, file_id: str, later: TryAgain) -> Result:
-        upload = await self._journal.read(uploads.existing, file_id)
-        now = self._clock.now()
-        if uploads.has_stalled(upload, now, self._no_progress):
-            message = (
-                f"no progress for {self._no_progress.total_seconds() / 3600:g} h; the last trouble: {later.reason}"
-            )
-            return GiveUp(later.code or ErrorCode.NO_PROGRESS, message, retryable=True)
-        wait_s = NOT_NOW.wait_s(upload.tries, at_least_s=later.retry_after_s)
-        return Trouble(later.reason, now + timedelta(seconds=wait_s))
-
-    async def _watch(self, run: _Run) -> None:
-        """While the thread works: report how far it is, and break a request that does not move."""
-        try:
-            while True:
-                self._report(run)
-                await self._clock.sleep(WATCH_EVERY_S)
+    async def _watch(self) -> None:
+        """While threads work: report how far they are, and break requests that do not move."""
+        while True:
+            if not self._runs:
+                await self._launched.wait(IDLE_S)
+            # First of all: a small file is over before there is anything to report.
+            await self._clock.sleep(WATCH_EVERY_S)
+            now = self._clock.monotonic()
+            for run in self._runs.values():
                 deadline = run.session.deadline
-                if deadline is not None and self._clock.monotonic() > deadline:
+                if deadline is not None and now > deadline:
                     run.session.expire()
-                run.rate.note(run.gauge.bytes_sent, self._clock.monotonic())
-        finally:
-            # Cancelled: either the thread is done, or the agent stops and the thread must, too.
-            run.stop()
+                run.rate.note(run.gauge.bytes_sent, now)
+                self._report(run)
 
     def _report(self, run: _Run) -> None:
         upload, gauge = run.upload, run.gauge
@@ -285,24 +314,28 @@ class Uploader:
             UploadProgressed(upload.file_id, gauge.offset, gauge.bytes_sent, gauge.size, run.rate.per_second)
         )
 
-    async def _settle(self, run: _Run, result: Result) -> None:
+    async def _settle(self, run: _Run, result: Result | TryAgain) -> None:
         """Into the journal, whatever it takes: until then nobody else may carry this upload."""
         file_id, failures = run.upload.file_id, 0
         seconds = self._clock.monotonic() - run.began
         while True:
             try:
-                upload = await self._journal.write(transitions.settle, file_id, result, seconds)
+                upload, settled = await self._journal.write(_settled, file_id, result, seconds, self._no_progress)
                 break
             except TryAgain as later:
+                if self._is_ending:
+                    # The next start finds it as it was when it began, and asks the tus server.
+                    return
                 await self._clock.sleep(NOT_NOW.wait_s(failures, at_least_s=later.retry_after_s))
                 failures += 1
         del self._runs[file_id]
         self._sessions.append(run.session)
-        self._tell(upload, result)
+        self._tell(upload, settled)
         self._on_change()
 
     def _tell(self, upload: Upload, result: Result) -> None:
         if upload.state is UploadState.WAITING:
+            self._waiting.add(upload.file_id)
             reading = Reading(
                 upload.file_id,
                 upload.state,
@@ -316,14 +349,70 @@ class Uploader:
             self._progress.note(reading, self._clock.monotonic())
         else:
             self._progress.drop(upload.file_id)
-        if upload.state not in (UploadState.WAITING, UploadState.QUEUED) or len(self._digests) > DIGESTS_KEPT:
-            self._digests.pop(upload.file_id, None)
+        self._keep_digest(upload)
         self._feed.emit(_event_of(upload, result))
 
+    def _keep_digest(self, upload: Upload) -> None:
+        """While it may go on; of too many the one that rests longest goes, and its file is read again."""
+        digest = self._digests.pop(upload.file_id, None)
+        if digest is not None and upload.state in UNFINISHED:
+            self._digests[upload.file_id] = digest
+        if len(self._digests) > DIGESTS_KEPT:
+            resting = next(file_id for file_id in self._digests if file_id not in self._runs)
+            del self._digests[resting]
 
-def _wishes(tx: Transaction) -> dict[str, Wish]:
-    rows = tx.all("SELECT file_id, wish FROM uploads WHERE state = 'uploading'")
-    return {row["file_id"]: Wish(row["wish"]) for row in rows}
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What is to be done now: durable already for those that were begun."""
+
+    begun: list[Upload]
+    stop: list[str]
+    next_try_at: datetime | None
+
+
+def _decide(tx: Transaction, runs: Mapping[str, bool], limit: int) -> _Decided:
+    """`runs` says of each run, in the order in which they began, whether it is stopping already."""
+    seen = uploads.outlook(tx, limit + len(runs))
+    wanted = {file_id: seen.under_way[file_id] for file_id in runs if file_id in seen.under_way and not runs[file_id]}
+    running = {file_id: priority for file_id, (wish, priority) in wanted.items() if wish is Wish.RUN}
+    candidates = [upload for upload in seen.candidates if upload.file_id not in runs]
+    decided = plan(running, len(runs) - len(running), candidates, limit)
+    begun = [transitions.begin(tx, file_id) for file_id in decided.begin]
+    return _Decided(
+        [upload for upload in begun if upload is not None],
+        [*(wanted.keys() - running.keys()), *decided.displace],
+        seen.next_try_at,
+    )
+
+
+def _renewed(tx: Transaction, file_id: str, token: str) -> Upload:
+    attempts.note_token(tx, file_id, token)
+    return uploads.existing(tx, file_id)
+
+
+def _settled(
+    tx: Transaction, file_id: str, result: Result | TryAgain, seconds: float, no_progress: timedelta
+) -> tuple[Upload, Result]:
+    if isinstance(result, TryAgain):
+        result = _judge(uploads.existing(tx, file_id), result, tx.now, no_progress)
+    return transitions.settle(tx, file_id, result, seconds), result
+
+
+def _judge(upload: Upload, later: TryAgain, now: datetime, no_progress: timedelta) -> Trouble | GiveUp:
+    """Again, or not any more?"""
+    if uploads.has_stalled(upload, now, no_progress):
+        message = f"no progress for {no_progress.total_seconds() / 3600:g} h; the last trouble: {later.reason}"
+        return GiveUp(later.code or ErrorCode.NO_PROGRESS, message, retryable=True)
+    wait_s = NOT_NOW.wait_s(upload.tries, at_least_s=later.retry_after_s)
+    return Trouble(later.reason, now + timedelta(seconds=wait_s))
+
+
+def _where(bug: Exception) -> str:
+    """Its kind and place. Its words may be somebody else's and tell an upload's URL."""
+    frames = traceback.extract_tb(bug.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return type(bug).__name__ + place
 
 
 def _name(upload: Upload) -> str:

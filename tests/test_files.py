@@ -104,7 +104,7 @@ def descriptors() -> set[str]:
 
 
 def assert_not_found(refusal: GiveUp) -> None:
-    assert (refusal.code, refusal.message, refusal.retryable) == (ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE, False)
+    assert (refusal.code, refusal.message, refusal.retryable) == (ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE, True)
     assert refusal.detail
 
 

@@ -152,7 +152,8 @@ class AllowedFolders:
 
 
 def _not_found(name: bytes, reason: str) -> GiveUp:
-    return GiveUp(ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE, detail=f"{name[:500]!r}: {reason}")
+    # An upload whose file is gone for a while, as when a network disk is not mounted, can be resumed when it is back.
+    return GiveUp(ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE, retryable=True, detail=f"{name[:500]!r}: {reason}")
 
 
 def _admit(path: Path, hold: Callable[[Path], Folder]) -> _Allowed:

@@ -54,6 +54,7 @@ class TusUploader(Uploader):
         self._file = file
         self._session = session
         self._endpoint = check_endpoint(endpoint)
+        self._token = token
         # tuspy's constructor asks for the offset when it knows the URL, and reads the file if it has to know its size.
         super().__init__(
             file_stream=file, client=TusClient(endpoint, _authorization(token)), metadata=_checked(metadata)
@@ -158,7 +159,7 @@ class TusUploader(Uploader):
     def _error(self, method: str, answer: Answer) -> AgentError:
         text = answer.body.decode(errors="replace")
         wait_s = asked_wait_s(answer.headers, self._session.clock.now())
-        secrets = (self.url, self.upload_id) if self.url else ()
+        secrets = [secret for secret in (self.url, self.upload_id, self._token) if secret]
         return classify(method, answer.status, text, wait_s, secrets=secrets)
 
     def _read(self, length: int) -> Iterator[bytes]:
