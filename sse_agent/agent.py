@@ -16,8 +16,8 @@ from sse_agent.clock import Clock, timestamp
 from sse_agent.config import Settings, origin_of
 from sse_agent.credentials import FixedToken
 from sse_agent.dispatcher import Dispatcher
-from sse_agent.errors import TryAgain
-from sse_agent.events import AgentStarted, AgentStopped, AgentStopping, Feed, MessageShown
+from sse_agent.errors import Parked, TryAgain
+from sse_agent.events import AgentStarted, AgentStopped, AgentStopping, Feed, JournalTrouble, MessageShown
 from sse_agent.files import AllowedFolders
 from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, uploads
 from sse_agent.messages import MESSAGE_LIMIT, Chat, EventType, event
@@ -67,6 +67,8 @@ async def run(settings: Settings, clock: Clock, view: View) -> None:
     config.make_state_dir(settings.state_dir)
     tls = trust(settings.ca_file)
     async with AsyncExitStack() as stack:
+        # First, so that a signal during the start, too, is a request to stop.
+        stop = stack.enter_context(signals.stopping())
         folders = stack.enter_context(AllowedFolders(settings.allowed_folders))
         journal = await stack.enter_async_context(
             opened(settings.state_dir, origin=settings.origin, client_id=settings.client_id, clock=clock)
@@ -80,12 +82,10 @@ async def run(settings: Settings, clock: Clock, view: View) -> None:
         feed.emit(await journal.read(_started, settings.control_plane_url, journal.epoch))
         sender_bell = Bell()
         parts = _wire(settings, clock, feed, view, journal, folders, transport, sender_bell)
-        stop = stack.enter_context(signals.stopping())
         async with anyio.create_task_group() as viewing:
             viewing.start_soon(view.run, feed, _saying(settings.client_id, clock, feed, journal, sender_bell))
             reason = await _work(parts, stop, feed)
-            with anyio.move_on_after(FAREWELL_S):
-                await parts.sender.drain(parts.presence.farewell(reason))
+            await _take_leave(parts, stop, reason)
             feed.emit(AgentStopped(reason=reason))
             viewing.cancel_scope.cancel()
 
@@ -100,6 +100,20 @@ async def _work(parts: _Parts, stop: signals.Stop, feed: Feed) -> str:
         stop.end_process_after(DRAIN_S)
         group.cancel_scope.cancel()
     return reason
+
+
+async def _take_leave(parts: _Parts, stop: signals.Stop, reason: str) -> None:
+    """What there is still to say, as far as it gets in time; a second signal cuts it short."""
+    with anyio.move_on_after(FAREWELL_S) as limit:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_cancel_when, stop.hurried, limit)
+            await parts.sender.drain(parts.presence.farewell(reason))
+            group.cancel_scope.cancel()
+
+
+async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def _wire(
@@ -150,6 +164,7 @@ def _wire(
         on_change=uploads_changed,
     )
     servers = Servers(
+        # Not the stream's own context: whoever is handed one may change it.
         trust=trust(settings.ca_file),
         proxies=config.proxies(),
         default_origin=origin_of(settings.tus_endpoint) if settings.tus_endpoint else None,
@@ -166,7 +181,7 @@ def _wire(
         servers,
         limit=settings.max_concurrent_uploads,
         no_progress=timedelta(hours=settings.no_progress_hours),
-        renew_token=transport.renew_upload_token,
+        renew_token=_renewing(transport, parking),
         on_change=uploads_changed,
         on_progress=to_sender.ring,
     )
@@ -177,6 +192,7 @@ def _wire(
         clock,
         parking,
         client_id=settings.client_id,
+        on_accepted=sender.hush,
         on_hello=presence.greet,
         on_command=command_came,
     )
@@ -186,6 +202,19 @@ def _wire(
     # The stream comes last: when the first command arrives, everybody is there.
     loops = [sender.run, uploader.run, dispatcher.run, presence.run, terminator.run, pruner, stream.run]
     return _Parts(loops, sender, presence)
+
+
+def _renewing(transport: Transport, parking: Parking) -> Callable[[str], Awaitable[str | None]]:
+    """An order to park is one, whatever it answers."""
+
+    async def renew(file_id: str) -> str | None:
+        try:
+            return await transport.renew_upload_token(file_id)
+        except Parked as order:
+            parking.park(order.reason)
+            raise
+
+    return renew
 
 
 def _pruning(journal: Journal, clock: Clock) -> Loop:
@@ -221,9 +250,15 @@ def _saying(
     """What a person types at this console goes into the outbox."""
 
     async def say(text: str) -> None:
-        chat = Chat(text=text[:MESSAGE_LIMIT], from_="console")
+        # What a terminal sends need not be text.
+        text = text.encode(errors="replace").decode()[:MESSAGE_LIMIT]
+        chat = Chat(text=text, from_="console")
         message = event(EventType.MESSAGE, chat, client_id=client_id, at=clock.now())
-        await journal.write(outbox.put, message, lane="chat")
+        try:
+            await journal.write(outbox.put, message, lane="chat")
+        except TryAgain as trouble:
+            feed.emit(JournalTrouble(reason=trouble.reason))
+            return
         feed.emit(MessageShown(sender="you", text=chat.text, mine=True))
         to_sender.ring()
 

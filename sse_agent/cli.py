@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import anyio
 
@@ -15,19 +17,33 @@ from sse_agent.errors import CannotStart, ExitCode
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`sse-agent …`. Returns the exit code."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         result: int = options.run(options)
     except CannotStart as wrong:
         print(f"sse-agent: {wrong}", file=sys.stderr)
         return int(wrong.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.STOPPED)
+    except Exception:  # noqa: BLE001 - the last who can say so
+        traceback.print_exc()
+        print("sse-agent: this is a bug in the agent; its journal is whole, start it again", file=sys.stderr)
+        return int(ExitCode.TRY_AGAIN)
     return result
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong argument is a wrong setting, and no shorter form of a flag is one."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+
+    def error(self, message: str) -> NoReturn:
+        raise CannotStart(f"{message}\n{self.format_usage().rstrip()}", ExitCode.WRONG_CONFIGURATION)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sse-agent", description="Carries files from this machine to a tus server, as its control plane asks."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -57,7 +73,8 @@ def run(options: argparse.Namespace) -> int:
     # Imported here, so that a headless agent never loads what draws.
     from sse_agent import views
 
-    has_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    # A service manager may have closed them.
+    has_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
     view: agent.View = (
         views.LinesView(clock, settings.log_format, settings.log_level)
         if options.headless or not has_terminal

@@ -1,10 +1,15 @@
 """The only reader of time. Tests hand in a clock of their own."""
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Protocol
 
 import anyio
+
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+)
 
 
 class Clock(Protocol):
@@ -43,7 +48,10 @@ def timestamp(at: datetime) -> str:
 
 def parse_timestamp(text: str) -> datetime:
     """The instant an RFC 3339 text names. Raises ValueError for anything else, a missing offset included."""
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(f"{text!r} has no UTC offset; expected RFC 3339, such as 2026-11-22T10:30:00Z")
-    return at.astimezone(UTC)
+    # fromisoformat alone knows more than RFC 3339 (weeks, dates alone) and less (a small t and z).
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError("expected RFC 3339 with an offset, such as 2026-11-22T10:30:00Z")
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected an instant between the years 1 and 9999 in UTC") from None

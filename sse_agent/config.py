@@ -7,12 +7,13 @@ import sys
 import tomllib
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -28,18 +29,43 @@ from sse_agent.messages import Name
 
 PREFIX = "SSE_AGENT_"
 SECRETS = ("token", "tus_token")
+JOURNAL = "journal.db"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def _checked_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("expected a URL of visible ASCII characters")
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
         raise ValueError("expected a URL such as https://example.com/path")
     if parts.username or parts.password or parts.fragment:
         raise ValueError("expected a URL without user name, password or #fragment")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ValueError("expected https; plain http is accepted to this machine itself only")
     return text.rstrip("/") if parts.path == "/" else text
+
+
+def _without_query(text: str) -> str:
+    if "?" in text:
+        raise ValueError("expected a URL without a query")
+    return text
+
+
+def _visible(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]+", secret.get_secret_value()):
+        raise ValueError("expected visible ASCII characters, without spaces and line ends")
+    return secret
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("expected absolute paths")
+    return path
 
 
 def origin_of(url: str) -> str:
@@ -53,6 +79,8 @@ def origin_of(url: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_checked_url)]
+# Anything else can't be sent in a header; a line end from a file read by a shell is the usual mistake.
+Token = Annotated[SecretStr, AfterValidator(_visible)]
 
 
 class Settings(BaseSettings):
@@ -60,20 +88,22 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
-    control_plane_url: Url = Field(description="The control plane's address, such as https://control.example.com.")
+    control_plane_url: Annotated[Url, AfterValidator(_without_query)] = Field(
+        description="The control plane's address, such as https://control.example.com."
+    )
     client_id: Name = Field(
         description="This agent's ID: 1 to 128 letters, digits and . _ ~ -; never reused for another."
     )
-    token: SecretStr = Field(description="The bearer token for the control plane. Never a flag: others could read it.")
+    token: Token = Field(description="The bearer token for the control plane. Never a flag: others could read it.")
     state_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_state_dir("sse-agent")),
         description="Where the journal lives, made with mode 0700. Default: the platform's state folder.",
     )
-    allowed_folders: list[Path] = Field(
+    allowed_folders: list[Annotated[Path, AfterValidator(_absolute)]] = Field(
         min_length=1, description='The only folders that files are read from, as a JSON list: ["/srv/outgoing"].'
     )
     tus_endpoint: Url | None = Field(default=None, description="The tus server, for commands that name none.")
-    tus_token: SecretStr | None = Field(
+    tus_token: Token | None = Field(
         default=None, description="The bearer token for the endpoint above, for commands that bring none."
     )
     upload_origins: list[Url] = Field(
@@ -95,13 +125,6 @@ class Settings(BaseSettings):
         default="info", description="The least that is logged."
     )
 
-    @model_validator(mode="after")
-    def _folders_are_absolute(self) -> "Settings":
-        for folder in self.allowed_folders:
-            if not folder.is_absolute():
-                raise ValueError(f"allowed_folders: expected absolute paths, found {str(folder)!r}")
-        return self
-
     @property
     def origin(self) -> str:
         """The control plane's origin, which the journal is bound to."""
@@ -121,9 +144,10 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
     expected of it.
     """
     env_file = (directory or Path.cwd()) / ".env"
-    toml_file = settings_file or _default_settings_file()
-    if settings_file and not settings_file.is_file():
-        raise CannotStart(f"the settings file {settings_file} is not there", ExitCode.WRONG_CONFIGURATION)
+    named = settings_file or _named_settings_file()
+    if named and not named.is_file():
+        raise CannotStart(f"the settings file {named} is not there", ExitCode.WRONG_CONFIGURATION)
+    toml_file = named or Path(platformdirs.user_config_dir("sse-agent")) / "settings.toml"
     try:
         settings = _with_sources(flags, env_file, toml_file)()
     except ValidationError as error:
@@ -135,6 +159,12 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
         raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
     except tomllib.TOMLDecodeError as error:
         raise CannotStart(f"the settings file {toml_file} is no TOML: {error}", ExitCode.WRONG_CONFIGURATION) from None
+    except UnicodeDecodeError:
+        message = f"{env_file} or {toml_file} is not UTF-8, as settings files must be"
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+    except OSError as error:
+        message = f"the settings file {error.filename} can't be read: {error.strerror}"
+        raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
     _keep_out_of_allowed_folders(settings, env_file, toml_file)
     return settings
 
@@ -160,9 +190,9 @@ def trusted(path: Path) -> bool:
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _default_settings_file() -> Path:
+def _named_settings_file() -> Path | None:
     named = os.environ.get(f"{PREFIX}SETTINGS_FILE")
-    return Path(named) if named else Path(platformdirs.user_config_dir("sse-agent")) / "settings.toml"
+    return Path(named) if named else None
 
 
 class _Flags(EnvSettingsSource):
@@ -219,20 +249,46 @@ def _keep_out_of_allowed_folders(settings: Settings, env_file: Path, toml_file: 
         if path is None or (what != "state directory" and not path.exists()):
             continue
         for folder in settings.allowed_folders:
-            if path.resolve().is_relative_to(folder.resolve()):
+            if _is_inside(path, folder):
                 message = f"the {what} {path} lies inside the allowed folder {folder}; move one of the two"
                 raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
 
 
+def _is_inside(path: Path, folder: Path) -> bool:
+    """By what the names lead to: links, mounts and letter case make one place of two names."""
+    resolved = path.resolve()
+    if resolved.is_relative_to(folder.resolve()):
+        return True
+    with suppress(OSError):
+        return any(part.exists() and part.samefile(folder) for part in (resolved, *resolved.parents))
+    return False
+
+
 def make_state_dir(path: Path) -> None:
-    """Make it, for its owner alone. Raises CannotStart, 77, if it can't be made so."""
+    """Make it, for its owner alone. Raises CannotStart: 77 if it can't be made so, 78 if it is somebody else's."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.name == "posix" and path.stat().st_mode & 0o077:
-            path.chmod(0o700)
+            _take_for_ourselves(path)
     except OSError as error:
         message = f"the state directory {path} can't be used: {error.strerror}; see SSE_AGENT_STATE_DIR"
         raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        message = f"the state directory {path} can't be used: the agent's user may not write there"
+        raise CannotStart(message, ExitCode.NOT_PERMITTED)
+
+
+def _take_for_ourselves(path: Path) -> None:
+    """Shut others out, but never out of a /tmp or a home that somebody named by mistake."""
+    names = {entry.name for entry in path.iterdir()} - {"lost+found"}
+    is_shared = path.stat().st_mode & stat.S_ISVTX
+    if is_shared or (names and JOURNAL not in names):
+        message = (
+            f"the state directory {path} holds files of others, and must be open to nobody else; "
+            "name an empty one or a new one (SSE_AGENT_STATE_DIR)"
+        )
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+    path.chmod(0o700)
 
 
 def proxies() -> Mapping[str, str]:

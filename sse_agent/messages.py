@@ -220,7 +220,8 @@ class Envelope(Wire):
 def parse_envelope(data: str | bytes) -> Envelope:
     """One envelope. Raises GiveUp, `INVALID_ENVELOPE`, saying which member is wrong."""
     try:
-        return Envelope.model_validate(pydantic_core.from_json(data, allow_inf_nan=False, cache_strings="none"))
+        members = pydantic_core.from_json(data, allow_inf_nan=False, cache_strings="none")
+        return Envelope.model_validate(members, by_name=False)
     except ValidationError as error:
         raise GiveUp(ErrorCode.INVALID_ENVELOPE, _explain(error)) from None
     except ValueError as error:
@@ -234,7 +235,7 @@ def parse_payload(command_type: str, payload: Mapping[str, Any]) -> Wire:
     except ValueError:
         raise GiveUp(ErrorCode.UNKNOWN_TYPE, f"no command is called {command_type}") from None
     try:
-        return model.model_validate(payload)
+        return model.model_validate(payload, by_name=False)
     except ValidationError as error:
         raise GiveUp(ErrorCode.INVALID_PAYLOAD, _explain(error)) from None
 
@@ -305,7 +306,7 @@ class Hello(Wire):
 def parse_hello(data: str) -> Hello:
     """The first frame of a stream. Raises GiveUp, `INVALID_ENVELOPE`."""
     try:
-        return Hello.model_validate(pydantic_core.from_json(data, allow_inf_nan=False))
+        return Hello.model_validate(pydantic_core.from_json(data, allow_inf_nan=False), by_name=False)
     except ValidationError as error:
         raise GiveUp(ErrorCode.INVALID_ENVELOPE, _explain(error)) from None
     except ValueError as error:
@@ -365,7 +366,7 @@ class ClientStatus(Wire):
 
     version: str
     transport: str
-    disk_free: int
+    disk_free: int | None = None
     upload_rate: int
     queued: int
     outbox: int

@@ -3,12 +3,15 @@
 import platform
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import sse_agent
 from sse_agent.clock import Clock
+from sse_agent.errors import TryAgain
 from sse_agent.journal import Bell, Journal, Transaction, inbox, outbox, uploads
 from sse_agent.messages import (
+    EVENT_LIMIT,
     ClientConnected,
     ClientDisconnected,
     ClientStatus,
@@ -23,7 +26,6 @@ from sse_agent.progress import ProgressTable
 STATUS_EVERY_S = 60.0
 LEAST_BETWEEN_S = 5.0
 UNFINISHED_SHOWN = 200
-_ROOM_FOR_A_SUMMARY = 2 * 1024
 CAPABILITIES = ["upload", "list", "chat"]
 
 
@@ -55,12 +57,20 @@ class Presence:
 
     async def greet(self, _: Hello) -> None:
         """After each HELLO: our whole state, before anything else goes out."""
-        self._announce(self._event(EventType.CLIENT_CONNECTED, await self._journal.read(self._connected)))
+        connected = await self._journal.read(self._connected)
+        greeting = self._event(EventType.CLIENT_CONNECTED, connected)
+        while connected.unfinished and len(greeting.encode()) > EVENT_LIMIT:
+            fewer = connected.unfinished[: len(connected.unfinished) // 2]
+            connected = connected.model_copy(update={"unfinished": fewer})
+            greeting = self._event(EventType.CLIENT_CONNECTED, connected)
+        self._announce(greeting)
 
     async def run(self) -> None:
         """A status every minute, and soon after a change."""
         while True:
-            self._publish(self._event(EventType.CLIENT_STATUS, await self.status()))
+            # A full disk is no reason to stop; the next minute may be better.
+            with suppress(TryAgain):
+                self._publish(self._event(EventType.CLIENT_STATUS, await self.status()))
             await self._clock.sleep(LEAST_BETWEEN_S)
             await self._on_change.wait(STATUS_EVERY_S - LEAST_BETWEEN_S)
 
@@ -93,10 +103,18 @@ class Presence:
         return ClientStatus(
             version=sse_agent.__version__,
             transport="sse",
-            disk_free=shutil.disk_usage(self._state_dir).free,
+            disk_free=_disk_free(self._state_dir),
             upload_rate=self._progress.rate(),
             queued=counts.get("queued", 0),
             outbox=outbox.counts(tx).get("pending", 0),
             uploads=counts,
             active=[uploads.summary(upload) for upload in active],
         )
+
+
+def _disk_free(folder: Path) -> int | None:
+    """Bytes; None if the system does not say: the rest is worth reporting all the same."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None

@@ -56,6 +56,7 @@ class _Row:
     n: int
     due_at: float
     is_fresh: bool
+    reported_at: float = -math.inf
 
 
 class ProgressTable:
@@ -65,13 +66,13 @@ class ProgressTable:
         self._rows: dict[str, _Row] = {}
 
     def note(self, reading: Reading, now: float) -> None:
-        """Replace what is known of that upload. A change of state is reported at once."""
+        """Replace what is known of that upload. A change of state is reported as soon as the pace allows."""
         row = self._rows.get(reading.file_id)
         if row is None:
             self._rows[reading.file_id] = _Row(reading, 0, now, is_fresh=True)
             return
         if row.reading.state is not reading.state:
-            row.due_at = now
+            row.due_at = max(now, row.reported_at + EVERY_S)
         row.is_fresh = row.is_fresh or reading != row.reading
         row.reading = reading
 
@@ -101,8 +102,9 @@ def _report(row: _Row, now: float) -> UploadProgress:
     reading = row.reading
     row.n += 1
     row.is_fresh = False
+    row.reported_at = now
     row.due_at = now + (WAITING_EVERY_S if _is_waiting(row) else EVERY_S)
-    left = reading.size - reading.bytes_sent
+    left = max(0, reading.size - reading.bytes_sent)
     return UploadProgress(
         file_id=reading.file_id,
         state=reading.state,

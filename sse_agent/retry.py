@@ -40,11 +40,17 @@ def parse_retry_after(text: str | None, now: datetime) -> float | None:
         return None
     if text.isascii() and text.isdigit():
         return float(min(int(text), int(MOST_ASKED_S)))
+    at = parse_http_date(text)
+    return None if at is None else max(0.0, (at - now).total_seconds())
+
+
+def parse_http_date(text: str) -> datetime | None:
+    """The instant that a `Date` or `Retry-After` header names, or None if it names none."""
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
+    return at.replace(tzinfo=at.tzinfo or UTC)
 
 
 NOT_NOW = Backoff()

@@ -16,17 +16,20 @@ SECOND_SIGNAL_S = 1.0
 
 
 class Stop:
-    """Whether somebody asked the agent to stop."""
+    """Whether somebody asked the agent to stop. `hurried` is set when it was asked twice."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._asked = anyio.Event()
         self._reason = ""
+        self.hurried = anyio.Event()
 
     def handle(self, number: int, _: FrameType | None) -> None:
         """A signal handler. A second signal leaves no time for anything: the journal needs none."""
         if self._reason:
             self.end_process_after(SECOND_SIGNAL_S)
+            self._loop.call_soon_threadsafe(self.hurried.set)
+            return
         self._reason = signal.Signals(number).name
         self._loop.call_soon_threadsafe(self._asked.set)
 

@@ -2,31 +2,42 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import anyio
 
-from sse_agent.clock import Clock, parse_timestamp
+from sse_agent.clock import Clock, parse_timestamp, timestamp
 from sse_agent.errors import ErrorCode, GiveUp, Parked, TryAgain
 from sse_agent.events import (
     AgentParked,
     CommandReceived,
     CommandRepeated,
     Feed,
+    JournalTrouble,
     StreamConnected,
     StreamLost,
     StreamReset,
 )
 from sse_agent.eventstream import StreamEvent
 from sse_agent.journal import Journal, inbox
+from sse_agent.journal.database import set_about
 from sse_agent.journal.inbox import Arrival
-from sse_agent.messages import COMMAND_LIMIT, Envelope, EventId, Hello, parse_envelope, parse_event_id, parse_hello
+from sse_agent.messages import (
+    COMMAND_LIMIT,
+    Envelope,
+    EventId,
+    Hello,
+    Reset,
+    parse_envelope,
+    parse_event_id,
+    parse_hello,
+)
 from sse_agent.parking import Parking
 from sse_agent.retry import NOT_NOW, ROUTINE, parked_wait_s
 from sse_agent.transport import CommandStream, Transport
 
 HELLO_WITHIN_S = 10.0
-CONNECT_WITHIN_S = 30.0
+ANSWER_WITHIN_S = 30.0
 HEALTHY_AFTER_S = 60.0
 SLEPT_S = 20.0
 
@@ -45,17 +56,22 @@ class Stream:
         parking: Parking,
         *,
         client_id: str,
+        on_accepted: Callable[[], None],
         on_hello: OnHello,
         on_command: Callable[[], None],
     ) -> None:
+        """`on_accepted` comes before anything of a new connection takes effect, `on_hello` when it has."""
         self._transport = transport
         self._journal = journal
         self._feed = feed
         self._clock = clock
         self._parking = parking
         self._client_id = client_id
+        self._on_accepted = on_accepted
         self._on_hello = on_hello
         self._on_command = on_command
+        # As a browser does, we keep to a `retry:` until another one comes.
+        self._retry_s: float | None = None
 
     async def run(self) -> None:
         """Connect, read, come back. Only a cancellation ends it."""
@@ -66,21 +82,29 @@ class Stream:
                 parkings += 1
             connection = _Connection(self)
             cause = await connection.carry()
+            if connection.healthy_s >= HEALTHY_AFTER_S:
+                failures = parkings = 0
             if isinstance(cause, Parked):
                 self._parking.park(cause.reason)
                 continue
             if connection.was_greeted:
                 parkings = 0
-            if connection.healthy_s >= HEALTHY_AFTER_S:
-                failures = 0
-            least_s = max(cause.retry_after_s or 0.0, connection.retry_s or 0.0) or None
-            if connection.signs_of_life > 1:
+            if cause.code is ErrorCode.DISK_FULL:
+                self._feed.emit(JournalTrouble(reason=cause.reason))
+            least_s = self._least_wait_s(cause, connection)
+            if connection.is_routine:
                 wait_s = ROUTINE.wait_s(0, at_least_s=least_s)
             else:
                 wait_s = NOT_NOW.wait_s(failures, at_least_s=least_s)
                 failures += 1
             self._feed.emit(StreamLost(reason=cause.reason, wait_s=wait_s, attempt=failures))
             await self._clock.sleep(wait_s)
+
+    def _least_wait_s(self, cause: TryAgain, connection: "_Connection") -> float | None:
+        """What the control plane asked for, in this answer or in an earlier stream."""
+        if connection.retry_s is not None:
+            self._retry_s = connection.retry_s
+        return max((asked for asked in (cause.retry_after_s, self._retry_s) if asked is not None), default=None)
 
     async def _keep_silent(self, reason: str, parkings: int) -> None:
         wait_s = parked_wait_s(parkings)
@@ -98,19 +122,27 @@ class _Connection:
         self._clock = stream._clock
         self._parking = stream._parking
         self._client_id = stream._client_id
+        self._on_accepted = stream._on_accepted
         self._on_hello = stream._on_hello
         self._on_command = stream._on_command
         self._hello: Hello | None = None
-        self._hello_at = self._last_life_at = self._clock.monotonic()
+        self._asked_at = self._hello_at = self._last_life_at = self._clock.monotonic()
+        self._answered_at: float | None = None
         self._cursor: EventId | None = None
         self._cause: TryAgain = TryAgain("the control plane ended the stream")
+        self._lived_on = False
+        self._is_at_odds = False
         self.retry_s: float | None = None
-        self.signs_of_life = 0
 
     @property
     def was_greeted(self) -> bool:
         """Whether HELLO came."""
         return self._hello is not None
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether it was a good stream that was cut: HELLO and one more sign of life came, and nothing was wrong."""
+        return self._lived_on and not self._is_at_odds
 
     @property
     def healthy_s(self) -> float:
@@ -142,44 +174,54 @@ class _Connection:
                 scope.cancel()
 
     def _trouble(self, *, has_slept: bool) -> TryAgain | None:
-        silent_s = self._clock.monotonic() - self._last_life_at
-        if self._parking.reason is not None and self._hello is not None:
+        now = self._clock.monotonic()
+        if self._hello is None:
+            return self._slowness(now)
+        silent_s = now - self._last_life_at
+        if self._parking.reason is not None:
             return Parked(self._parking.reason)
-        if self._hello is not None and has_slept:
+        if has_slept:
             return TryAgain("the machine was asleep")
-        if self._hello is not None and silent_s > 3 * self._hello.heartbeat_seconds:
+        if silent_s > 3 * self._hello.heartbeat_seconds:
             return TryAgain(f"no sign of life for {silent_s:.0f} s")
+        return None
+
+    def _slowness(self, now: float) -> TryAgain | None:
+        if self._answered_at is None and now - self._asked_at > ANSWER_WITHIN_S:
+            return TryAgain(f"no answer within {ANSWER_WITHIN_S:.0f} s")
+        if self._answered_at is not None and now - self._answered_at > HELLO_WITHIN_S:
+            return TryAgain(f"no HELLO within {HELLO_WITHIN_S:.0f} s; something on the way may hold the stream back")
         return None
 
     def _note_life(self) -> None:
         self._last_life_at = self._clock.monotonic()
-        if self._hello is not None:
-            self.signs_of_life += 1
+        self._lived_on = self._hello is not None
 
     async def _read(self) -> None:
         stored = await self._journal.read(inbox.cursor)
         self._cursor = parse_event_id(stored) if stored else None
-        try:
-            with anyio.fail_after(CONNECT_WITHIN_S) as limit:
-                async with self._transport.stream(stored, self._note_life) as stream:
-                    limit.deadline = anyio.current_time() + HELLO_WITHIN_S
-                    await self._take_all(stream, limit)
-        except TimeoutError:
-            reason = f"no HELLO within {HELLO_WITHIN_S:.0f} s; something on the way may hold the stream back"
-            raise TryAgain(reason) from None
+        async with self._transport.stream(stored, self._note_life) as stream:
+            self._answered_at = self._clock.monotonic()
+            try:
+                await self._take_all(stream)
+            finally:
+                self.retry_s = stream.retry_s
 
-    async def _take_all(self, stream: CommandStream, limit: anyio.CancelScope) -> None:
+    async def _take_all(self, stream: CommandStream) -> None:
         async with aclosing(stream.events()) as events:
             async for event in events:
-                await self._take(event)
-                limit.deadline = float("inf")
-                self.retry_s = stream.retry_s
-        self.retry_s = stream.retry_s
+                try:
+                    await self._take(event)
+                except TryAgain:
+                    # Nobody cut this stream. Coming back at once would bring the same again.
+                    self._is_at_odds = True
+                    raise
 
     async def _take(self, event: StreamEvent) -> None:
         if self._hello is None:
             await self._greet(event)
             return
+        self._lived_on = True
         try:
             event_id = parse_event_id(event.id)
         except ValueError:
@@ -214,21 +256,28 @@ class _Connection:
             raise TryAgain(f"the control plane's HELLO is malformed: {wrong.message}") from None
         if hello.protocol != 1:
             raise TryAgain(f"the control plane speaks protocol {hello.protocol}; this agent speaks 1")
+        self._on_accepted()
         if hello.reset is not None and not hello.resume:
-            await self._journal.write(inbox.reset, hello.reset.cursor, hello.reset.since)
-            self._cursor = parse_event_id(hello.reset.cursor)
-            self._feed.emit(StreamReset(reason=hello.reason or "", cursor=hello.reset.cursor))
+            await self._reset(hello.reset, hello.reason or "")
         elif self._cursor is None:
-            oldest = parse_event_id(hello.floor or hello.latest)
-            self._cursor = EventId(oldest.numbering, oldest.n - 1) if hello.floor else oldest
+            await self._adopt(_before_first(hello))
         self._hello, self._hello_at = hello, self._clock.monotonic()
         self._parking.leave()
         await self._on_hello(hello)
         self._feed.emit(StreamConnected(transport="sse", resumed=hello.resume, latest=hello.latest))
 
-    def _control_plane_now(self) -> datetime:
-        assert self._hello is not None  # noqa: S101 - commands come after HELLO only
-        return parse_timestamp(self._hello.now) + timedelta(seconds=self._clock.monotonic() - self._hello_at)
+    async def _reset(self, reset: Reset, reason: str) -> None:
+        """The control plane does not know our cursor: its own counts, and outcomes since then are sent again."""
+        # The journal compares instants as text: they must be written in one way.
+        since = timestamp(parse_timestamp(reset.since))
+        await self._journal.write(inbox.reset, reset.cursor, since)
+        self._cursor = parse_event_id(reset.cursor)
+        self._feed.emit(StreamReset(reason=reason, cursor=reset.cursor))
+
+    async def _adopt(self, cursor: EventId) -> None:
+        """The first ever connection. From the next one on we show where we stand, a command or not."""
+        await self._journal.write(set_about, "cursor", str(cursor))
+        self._cursor = cursor
 
     def _arrival(self, event: StreamEvent) -> Arrival:
         """What one event of the stream is to the journal; judged here, once, by the control plane's clock."""
@@ -245,9 +294,23 @@ class _Connection:
     def _refusal(self, envelope: Envelope) -> GiveUp | None:
         if envelope.client_id != self._client_id:
             return GiveUp(ErrorCode.WRONG_CLIENT, "the command is for another agent")
-        if envelope.expires_at and parse_timestamp(envelope.expires_at) <= self._control_plane_now():
+        if envelope.expires_at and self._has_passed(envelope.expires_at):
             return GiveUp(ErrorCode.EXPIRED, f"it expired at {envelope.expires_at}")
         return None
+
+    def _has_passed(self, instant: str) -> bool:
+        """On the control plane's clock, as its HELLO showed it; ours may be wrong by years."""
+        assert self._hello is not None  # noqa: S101 - commands come after HELLO only
+        left = parse_timestamp(instant) - parse_timestamp(self._hello.now)
+        return left <= timedelta(seconds=self._clock.monotonic() - self._hello_at)
+
+
+def _before_first(hello: Hello) -> EventId:
+    """The cursor of an agent that has none: everything that is kept is new to it."""
+    if hello.floor is None:
+        return parse_event_id(hello.latest)
+    oldest = parse_event_id(hello.floor)
+    return EventId(oldest.numbering, max(0, oldest.n - 1))
 
 
 def _lane(envelope: Envelope) -> str:

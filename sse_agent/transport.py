@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,11 +19,12 @@ from sse_agent.clock import Clock
 from sse_agent.errors import CannotStart, ExitCode, NotAllowedNow, Parked, TryAgain, Unauthorized
 from sse_agent.eventstream import EventStreamGuard, StreamEvent, check_response, read_events
 from sse_agent.messages import EnvelopeBytes
-from sse_agent.retry import parse_retry_after
+from sse_agent.retry import parse_http_date, parse_retry_after
 
 PROBLEM = "urn:sse-agent:problem:"
 _REDIRECTS = 5
 _ANSWER_LIMIT = 256 * 1024
+_REFUSAL_WITHIN_S = 5.0
 _POST_DEADLINE_S = 90.0
 _CONNECT_S = 10.0
 
@@ -110,7 +110,10 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class Transport:
-    """The control plane's address and how to reach it. An async context manager."""
+    """The control plane's address and how to reach it. An async context manager.
+
+    Making one raises CannotStart, 78, if the environment names a proxy that can't be used.
+    """
 
     def __init__(
         self, base_url: str, speaker: Speaker, credential: Credential, tls: ssl.SSLContext, clock: Clock
@@ -121,16 +124,24 @@ class Transport:
         self._clock = clock
         # A stalled stream must not hold up POSTs: two pools. HTTP/1.1, for one broken stream breaks all of HTTP/2's.
         headers = {"Accept-Encoding": "identity", "User-Agent": "sse-agent", **speaker.headers()}
-        self._streaming = httpx.AsyncClient(
-            verify=tls, headers=headers, timeout=httpx.Timeout(_CONNECT_S, read=None), follow_redirects=False
-        )
-        self._posting = httpx.AsyncClient(
-            verify=tls,
-            headers=headers,
-            timeout=httpx.Timeout(30.0, connect=_CONNECT_S),
-            limits=httpx.Limits(max_connections=4, keepalive_expiry=50),
-            follow_redirects=False,
-        )
+        try:
+            self._streaming = httpx.AsyncClient(
+                verify=tls, headers=headers, timeout=httpx.Timeout(_CONNECT_S, read=None), follow_redirects=False
+            )
+            self._posting = httpx.AsyncClient(
+                verify=tls,
+                headers=headers,
+                timeout=httpx.Timeout(30.0, connect=_CONNECT_S),
+                limits=httpx.Limits(max_connections=4, keepalive_expiry=50),
+                follow_redirects=False,
+            )
+        except (ImportError, ValueError, httpx.InvalidURL):
+            # Its text may hold the proxy's password.
+            message = (
+                "the environment's proxy settings can't be used: expected http:// or https:// URLs in HTTPS_PROXY, "
+                "HTTP_PROXY and ALL_PROXY, and host names or addresses in NO_PROXY"
+            )
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
 
     async def __aenter__(self) -> "Transport":
         return self
@@ -161,19 +172,18 @@ class Transport:
     async def _open(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
         """The answer to the GET, 200 only; follows redirects within the origin, answers one 401 by a fresh token."""
         token, is_fresh = await self._credential.current(), False
-        here = httpx.URL(url)
-        for _ in range(_REDIRECTS + 2):
+        here, redirects = httpx.URL(url), 0
+        while True:
             response = await self._get(here, {**headers, "Authorization": f"Bearer {token}"})
             if response.status_code == 200:
                 return response
             error, target = await self._reject(response, here)
-            if target is not None:
-                here = target
+            if target is not None and redirects < _REDIRECTS:
+                here, redirects = target, redirects + 1
             elif isinstance(error, Unauthorized) and not is_fresh:
                 token, is_fresh = await self._credential.refreshed(), True
             else:
                 raise error
-        raise TryAgain("the control plane redirects in circles")
 
     async def _get(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Response:
         request = self._streaming.build_request("GET", url, headers=headers)
@@ -184,16 +194,11 @@ class Transport:
 
     async def _reject(self, response: httpx.Response, here: httpx.URL) -> tuple[TryAgain, httpx.URL | None]:
         try:
-            body = await _read(response)
+            body = await _read(response, _REFUSAL_WITHIN_S)
         finally:
             await response.aclose()
-        target = None
-        if response.status_code in (307, 308):
-            with suppress(httpx.InvalidURL):
-                target = here.join(response.headers.get("location", ""))
-        if target is not None and _origin(target) == _origin(here):
-            return TryAgain("redirected"), target
-        return self._not_now(response, body), None
+        target = _redirect(response, here)
+        return self._not_now(response, body), target
 
     async def post(self, messages: Sequence[tuple[str, EnvelopeBytes]]) -> list[Verdict]:
         """Send (message ID, bytes) pairs, at most a batch. One verdict each, in order.
@@ -248,11 +253,15 @@ class Transport:
             raise TryAgain(explain(error)) from None
 
     def _single_verdict(self, response: httpx.Response, body: bytes, message_id: str) -> Verdict:
-        if response.status_code in (200, 202) and _json(body).get("id") == message_id:
+        status = response.status_code
+        # A box that answers with what it was sent gives the ID back, but no status.
+        if status in (200, 202) and _json(body).get("id") == message_id and _json(body).get("status") == status:
             return Verdict(message_id, is_recorded=True)
         slug = _slug(response, body)
-        if response.status_code in (400, 413, 422) and slug:
-            return Verdict(message_id, is_recorded=False, refusal=f"{response.status_code} {slug}")
+        if (status, slug) == (409, "in-progress") and "retry-after" not in response.headers:
+            return Verdict(message_id, is_recorded=False)
+        if status in (400, 413, 422) and slug:
+            return Verdict(message_id, is_recorded=False, refusal=f"{status} {slug}")
         raise self._not_now(response, body)
 
     def _batch_verdicts(self, response: httpx.Response, body: bytes, ids: Sequence[str]) -> list[Verdict]:
@@ -270,13 +279,12 @@ class Transport:
         reason = f"the control plane answered {status}" + (f" {slug}" if slug else "")
         if (status, slug) in _PARKED_BECAUSE:
             return Parked(_PARKED_BECAUSE[status, slug])
-        if status == 401:
-            return Unauthorized(f"{reason}: the token was not accepted", retry_after_s=wait_s)
-        if status in (403, 404) and slug:
-            return NotAllowedNow(reason, retry_after_s=wait_s)
         if not slug and (status < 300 or "html" in response.headers.get("content-type", "")):
             reason = f"something on the way answered {status} in the control plane's place (a login page or a proxy?)"
-        return TryAgain(reason, retry_after_s=wait_s)
+        elif status == 401:
+            reason += ": the token was not accepted"
+        kind = Unauthorized if status == 401 else NotAllowedNow if status in (403, 404) and slug else TryAgain
+        return kind(reason, retry_after_s=wait_s)
 
 
 _PARKED_BECAUSE: Mapping[tuple[int, str | None], str] = {
@@ -302,10 +310,22 @@ def explain(error: httpx.HTTPError) -> str:
     return text or type(error).__name__
 
 
-async def _read(response: httpx.Response) -> bytes:
-    """The body, cut at a bound: nobody may fill our memory with an answer."""
+def _redirect(response: httpx.Response, here: httpx.URL) -> httpx.URL | None:
+    """Where to go on, if the answer is a redirect that may be followed: the token is for this origin alone."""
+    location = response.headers.get("location")
+    if response.status_code not in (307, 308) or not location:
+        return None
+    with suppress(httpx.InvalidURL):
+        target = here.join(location)
+        if _origin(target) == _origin(here):
+            return target
+    return None
+
+
+async def _read(response: httpx.Response, within_s: float = 30.0) -> bytes:
+    """The body, cut at a bound of size and time: nobody may fill our memory with an answer, or hold us with one."""
     parts, size = [], 0
-    with anyio.move_on_after(30):
+    with anyio.move_on_after(within_s):
         try:
             async for part in response.aiter_raw():
                 parts.append(part)
@@ -347,9 +367,7 @@ def _verdict(message_id: str, result: object) -> Verdict:
 
 
 def _date(response: httpx.Response, now: datetime) -> datetime:
-    with suppress(ValueError, TypeError):
-        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(now.tzinfo)
-    return now
+    return parse_http_date(response.headers.get("date", "")) or now
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
@@ -359,6 +377,8 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 def _keep_alive(response: httpx.Response) -> None:
     """On the socket that is really used, behind a proxy, too; httpcore passes no socket options on to those."""
     stream = response.extensions.get("network_stream")
-    raw = stream.get_extra_info("socket") if stream is not None else None
-    if isinstance(raw, socket.socket):
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # No socket.socket, but asyncio's wrapper of one.
+    found = stream.get_extra_info("socket") if stream is not None else None
+    if found is not None:
+        with suppress(OSError):
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

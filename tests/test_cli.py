@@ -1,0 +1,127 @@
+"""Arguments and settings in, exit code out."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sse_agent
+from sse_agent import agent, cli, config
+from sse_agent.config import Settings
+from sse_agent.errors import CannotStart, ExitCode
+
+
+@pytest.fixture(autouse=True)
+def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that must be set is, and nothing else."""
+    for name in [name for name in os.environ if name.upper().startswith(config.PREFIX)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("platformdirs.user_config_dir", lambda _: str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    needed = {
+        "CONTROL_PLANE_URL": "https://control.example.com",
+        "CLIENT_ID": "warehouse-7",
+        "TOKEN": "hunter2",
+        "ALLOWED_FOLDERS": f'["{tmp_path}"]',
+        "STATE_DIR": "/var/lib/nowhere",
+    }
+    for name, value in needed.items():
+        monkeypatch.setenv(config.PREFIX + name, value)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, Any]]:
+    """What the agent would have been started with."""
+    calls = []
+
+    async def run(settings: Settings, _: object, view: Any) -> None:
+        calls.append((settings, view))
+
+    monkeypatch.setattr(agent, "run", run)
+    return calls
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    async def run(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(agent, "run", run)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out.strip() == sse_agent.__version__
+
+
+def test_the_help_names_every_setting_but_the_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    for name in Settings.model_fields:
+        assert (f"--{name.replace('_', '-')} " in told) is (name not in config.SECRETS)
+
+
+def test_flags_become_settings(started: list[tuple[Settings, Any]]) -> None:
+    assert cli.main(["run", "--headless", "--client-id", "other", "--allowed-folders", '["/srv/x"]']) == 0
+    [(settings, view)] = started
+    assert settings.client_id == "other"
+    assert settings.allowed_folders == [Path("/srv/x")]
+    assert settings.token.get_secret_value() == "hunter2"
+    assert not view.is_attended
+
+
+def test_without_a_terminal_or_any_streams_at_all_there_are_lines(
+    started: list[tuple[Settings, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert cli.main(["run"]) == 0
+    assert not started[0][1].is_attended
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "fly"),
+        (["run", "--colour", "red"], "--colour"),
+        (["run", "--client-i", "x"], "--client-i"),
+        (["run", "--token", "x"], "--token"),
+        (["run", "--client-id"], "--client-id"),
+        (["run", "--client-id", "two words"], "SSE_AGENT_CLIENT_ID"),
+        (["run", "--settings-file", "nowhere.toml"], "nowhere.toml"),
+    ],
+)
+def test_wrong_arguments_and_settings_end_with_78_and_say_what_is_wrong(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == ExitCode.WRONG_CONFIGURATION
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrap", [lambda error: error, lambda error: ExceptionGroup("", [ExceptionGroup("", [error])])])
+def test_an_agent_that_cant_start_says_why_and_ends_with_its_code(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wrap: Callable[[BaseException], BaseException],
+) -> None:
+    failing(monkeypatch, wrap(CannotStart("another agent holds it", ExitCode.TRY_AGAIN)))
+    assert cli.main(["run", "--headless"]) == ExitCode.TRY_AGAIN
+    assert capsys.readouterr().err == "sse-agent: another agent holds it\n"
+
+
+def test_a_bug_is_shown_whole_and_worth_another_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, ExceptionGroup("loops", [RuntimeError("nobody expected this")]))
+    assert cli.main(["run", "--headless"]) == ExitCode.TRY_AGAIN
+    told = capsys.readouterr().err
+    assert "RuntimeError: nobody expected this" in told
+    assert "bug" in told.splitlines()[-1]
+
+
+def test_an_interrupt_before_the_agent_listens_is_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+    assert cli.main(["run", "--headless"]) == ExitCode.STOPPED
