@@ -12,6 +12,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from sse_agent.clock import Clock, parse_timestamp, timestamp
 from sse_agent.control_plane import problems, receiving
@@ -83,6 +84,8 @@ class Api:
     def app(self) -> FastAPI:
         """The application."""
         app = FastAPI(title="sse-agent control plane", version="1", docs_url=None, redoc_url=None)
+        # A path with one slash too many is nothing here, like any other; a redirect would name the host that was sent.
+        app.router.redirect_slashes = False
         agent = "/api/v1/agents/{client_id}"
         app.add_api_route(f"{agent}/messages", self.receive, methods=["POST"])
         app.add_api_route(f"{agent}/uploads/{{file_id}}/token", self.mint_token, methods=["POST"])
@@ -236,6 +239,9 @@ async def _body(request: Request, limit: int) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise RequestTimeout from None
+    except ClientDisconnect:
+        # Nobody hears this; but an agent that is killed in the middle of a POST is no bug of ours.
+        raise MalformedRequest("the body ends early") from None
     return b"".join(parts)
 
 

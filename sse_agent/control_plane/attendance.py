@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sse_agent.clock import Clock, timestamp
+from sse_agent.clock import Clock, parse_timestamp, timestamp
 from sse_agent.control_plane.records import AgentRecord
 
 
@@ -12,7 +12,8 @@ from sse_agent.control_plane.records import AgentRecord
 class _Entry:
     """One agent. Instants are monotonic, but for `since` and `seen`, which people read."""
 
-    streams: int = 0
+    held: set[object] = field(default_factory=set)
+    """One mark for each stream and poll that counts."""
     transport: str = "sse"
     since: str | None = None
     seen: str | None = None
@@ -36,14 +37,15 @@ class Attendance:
         if not self._is_there(entry):
             entry.since = timestamp(self._clock.now())
         entry.transport = transport
-        entry.streams += 1
+        mark = object()
+        entry.held.add(mark)
         self.seen(client_id)
         try:
             yield
         finally:
-            # Below zero it would go if the agent said good-bye before its stream ended.
-            if entry.streams > 0:
-                entry.streams -= 1
+            # A mark, not a count: the stream of an agent that said good-bye may end after its next one has begun.
+            if mark in entry.held:
+                entry.held.discard(mark)
                 entry.held_until = self._clock.monotonic() + self._grace_s
 
     def seen(self, client_id: str) -> None:
@@ -55,13 +57,13 @@ class Attendance:
         """It said good-bye."""
         entry = self._entries.setdefault(client_id, _Entry())
         entry.held_until = 0.0
-        entry.streams = 0
+        entry.held.clear()
 
     def describe(self, record: AgentRecord) -> AgentRecord:
         """The record with what is known here."""
         entry = self._entries.get(record.client_id)
         if entry is None:
-            return record
+            return self._from_before(record)
         is_there = self._is_there(entry)
         presence = record.presence.model_copy(
             update={
@@ -74,5 +76,13 @@ class Attendance:
         )
         return record.model_copy(update={"presence": presence})
 
+    def _from_before(self, record: AgentRecord) -> AgentRecord:
+        """Not heard of since this process started: what is durable, with its age by the wall clock."""
+        seen = record.presence.last_seen_at
+        if seen is None:
+            return record
+        age_s = max(0.0, (self._clock.now() - parse_timestamp(seen)).total_seconds())
+        return record.model_copy(update={"presence": record.presence.model_copy(update={"age_seconds": age_s})})
+
     def _is_there(self, entry: _Entry) -> bool:
-        return entry.streams > 0 or self._clock.monotonic() < entry.held_until
+        return bool(entry.held) or self._clock.monotonic() < entry.held_until

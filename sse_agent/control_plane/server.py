@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,7 +19,7 @@ from sse_agent.control_plane.api import Api
 from sse_agent.control_plane.attendance import Attendance
 from sse_agent.control_plane.bells import Bells, agent_topic, command_topic
 from sse_agent.control_plane.engine import Report
-from sse_agent.control_plane.problems import Unavailable
+from sse_agent.control_plane.problems import MethodNotAllowed, Unavailable
 from sse_agent.control_plane.settings import Settings
 from sse_agent.control_plane.sqlite import SqliteEngine
 from sse_agent.control_plane.streams import Streams
@@ -28,7 +27,7 @@ from sse_agent.errors import CannotStart, ExitCode
 from sse_agent.messages import EventType
 
 PRUNE_EVERY_S = 3600.0
-DRAIN_S = 2
+DRAIN_S = 1
 _STREAM = re.compile(r"/api/v1/agents/([^/]+)/stream")
 
 
@@ -40,12 +39,13 @@ class ControlPlane:
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET":
-            found = _STREAM.fullmatch(scope["path"])
-            if found is not None:
-                await self._streams.serve(unquote(found[1]), scope, receive, send)
-                return
-        await self._rest(scope, receive, send)
+        found = _STREAM.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await self._rest(scope, receive, send)
+        elif scope["method"] == "GET":
+            await self._streams.serve(found[1], scope, receive, send)
+        else:
+            await MethodNotAllowed(headers={"Allow": "GET"}).send(send)
 
 
 class _Ringing:
@@ -141,6 +141,10 @@ def _listen(settings: Settings) -> socket.socket:
         # Connections inherit it. asyncio sets it only on sockets that were made with a protocol number; without it an
         # answer waits 40 ms for the acknowledgement of its own head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Inherited, too. A connection whose reader stalls would else stay until it has read what is buffered: for ever.
+        user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if user_timeout is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, user_timeout, 3000 * settings.heartbeat_seconds)
         return listener
     except OSError as error:
         message = (

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -49,7 +49,7 @@ class Streams:
             if _accepts(headers, "text/event-stream"):
                 await self._stream(client_id, speaker, cursor, receive, send)
             elif _accepts(headers, "application/json"):
-                await self._poll(client_id, speaker, cursor, scope, send)
+                await self._poll(client_id, speaker, cursor, scope, receive, send)
             else:
                 raise NotAcceptable
         except Problem as problem:
@@ -62,14 +62,19 @@ class Streams:
             greeting = await self._engine.claim(client_id, speaker, cursor, opens_stream=True)
             with self._attendance.holding(client_id, "sse"):
                 async with _leaving(receive, bell) as has_left:
-                    await self._within(send, {"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
-                    # With a comment behind it: some boxes on the way hold one message back until the next one comes.
-                    await self._write(send, f"event: HELLO\ndata: {self._hello(greeting)}\n\n:\n\n".encode())
                     try:
-                        await self._carry(client_id, speaker, greeting, bell, has_left, send)
-                    except (Superseded, TimeoutError):
+                        await self._within(
+                            send, {"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS}
+                        )
+                        # With a comment behind it: some boxes hold one message back until the next one comes.
+                        await self._write(send, f"event: HELLO\ndata: {self._hello(greeting)}\n\n:\n\n".encode())
+                        with suppress(Superseded, Problem):
+                            # 200 is out: a Problem (the disk is full, say) can only end the stream. The agent comes
+                            # back, and is told then.
+                            await self._carry(client_id, speaker, greeting, bell, has_left, send)
+                        await self._within(send, {"type": "http.response.body", "body": b""})
+                    except TimeoutError:
                         return
-                    await send({"type": "http.response.body", "body": b""})
 
     async def _carry(
         self,
@@ -82,19 +87,23 @@ class Streams:
     ) -> None:
         """Until the agent leaves, another stream takes over (Superseded), or the server stops."""
         after_n = greeting.after_n
+        # Not the time since the last look: a bell that rings for nothing must not put the heartbeat off.
+        beat_at = self._clock.monotonic() + self._heartbeat_s
         while not has_left.is_set():
             bell.clear()
             page = await self._engine.take(client_id, speaker, greeting.ticket, after_n=after_n)
             if page:
                 await self._write(send, b"".join(_frame(command) for command in page))
                 after_n = page[-1].n
+                beat_at = self._clock.monotonic() + self._heartbeat_s
             elif self._bells.is_draining:
                 # Without the jitter all agents of a restarted control plane would come back at the same moment.
                 await self._write(send, b"retry: %d\n\n" % random.randint(*DRAIN_RETRY_MS))  # noqa: S311
                 return
-            elif not await rang(bell, self._heartbeat_s):
+            elif not await rang(bell, beat_at - self._clock.monotonic()):
                 await self._write(send, b":\n\n")
                 self._attendance.seen(client_id)
+                beat_at = self._clock.monotonic() + self._heartbeat_s
 
     async def _write(self, send: Send, body: bytes) -> None:
         await self._within(send, {"type": "http.response.body", "body": body, "more_body": True})
@@ -106,29 +115,49 @@ class Streams:
 
     # --- long polling ---
 
-    async def _poll(self, client_id: str, speaker: Speaker, cursor: str | None, scope: Scope, send: Send) -> None:
-        wait_s = _wait_s(scope, POLL_DEFAULT_S)
-        with self._bells.listening(agent_topic(client_id)) as bell, self._attendance.holding(client_id, "polling"):
+    async def _poll(
+        self, client_id: str, speaker: Speaker, cursor: str | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        until = self._clock.monotonic() + _wait_s(scope, POLL_DEFAULT_S)
+        with self._bells.listening(agent_topic(client_id)) as bell:
             greeting = await self._engine.claim(client_id, speaker, cursor, opens_stream=False)
-            until = self._clock.monotonic() + wait_s
-            page: Sequence[QueuedCommand] = ()
-            while not page and not self._bells.is_draining:
-                bell.clear()
-                try:
-                    page = await self._engine.take(client_id, speaker, None, after_n=greeting.after_n)
-                except Superseded:
-                    # The next claim says which problem it is.
-                    await self._engine.verify(client_id, speaker)
-                    break
-                left_s = until - self._clock.monotonic()
-                # A reset is news, too.
-                if page or left_s <= 0 or greeting.reason is not None or not await rang(bell, left_s):
-                    break
+            # Only now: whoever is refused is not the agent, and must not make it look present.
+            with self._attendance.holding(client_id, "polling"):
+                async with _leaving(receive, bell) as has_left:
+                    page = await self._wait(client_id, speaker, greeting, bell, has_left, until)
+        if has_left.is_set():
+            return
         events = b",".join(b'{"id":"%s","message":%s}' % (c.event_id.encode(), c.body) for c in page)
         body = b'{"hello":%s,"events":[%s]}' % (self._hello(greeting).encode(), events)
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        with suppress(TimeoutError):
+            await self._within(send, {"type": "http.response.start", "status": 200, "headers": headers})
+            await self._within(send, {"type": "http.response.body", "body": body})
+
+    async def _wait(
+        self,
+        client_id: str,
+        speaker: Speaker,
+        greeting: Greeting,
+        bell: asyncio.Event,
+        has_left: asyncio.Event,
+        until: float,
+    ) -> Sequence[QueuedCommand]:
+        """The first page, or nothing: time is up, the server stops, a reset must be told, or the agent has left."""
+        while not has_left.is_set():
+            bell.clear()
+            try:
+                page = await self._engine.take(client_id, speaker, None, after_n=greeting.after_n)
+            except Superseded:
+                # This says which problem it is; if none, the next poll goes on.
+                await self._engine.verify(client_id, speaker)
+                break
+            left_s = until - self._clock.monotonic()
+            if page or left_s <= 0 or greeting.reason is not None or self._bells.is_draining:
+                return page
+            if not await rang(bell, left_s):
+                break
+        return ()
 
     def _hello(self, greeting: Greeting) -> str:
         hello: dict[str, Any] = {

@@ -58,7 +58,12 @@ class SqliteEngine:
 
     async def record(self, client_id: str, speaker: Speaker, new: Sequence[Report]) -> Sequence[Verdict]:
         volatile, durable = engine.split(new)
-        statuses = {place: report for place, report in volatile.items() if report.type == EventType.CLIENT_STATUS}
+        # A repeated status is not written again: a newer one may have come since.
+        statuses = {
+            place: report
+            for place, report in volatile.items()
+            if report.type == EventType.CLIENT_STATUS and not self._keys.knows(client_id, report)
+        }
         recording = await self._database.run(reports.record, client_id, speaker, durable, statuses)
         self._tell_ruling(client_id, recording.ruling)
         now = self._clock.monotonic()

@@ -53,7 +53,7 @@ def bind(tx: Transaction, client_id: str, speaker: Speaker) -> Ruling:
     if ruling is not Ruling.BOUND:
         _rebind(tx, client_id, speaker)
     if ruling in _RESETS:
-        _let_go(tx, client_id, _RESETS[ruling])
+        _let_go(tx, agent, _RESETS[ruling])
     if ruling is Ruling.READMITTED:
         tx.run("UPDATE agents SET is_readmitted = 0 WHERE client_id = ?", client_id)
     _note_seen(tx, agent)
@@ -66,7 +66,7 @@ def claim(tx: Transaction, client_id: str, speaker: Speaker, cursor: str | None,
     agent = known(tx, client_id)
     plan = resumption.plan(_queue(agent), cursor)
     since = _since(agent) if plan.reason is not None else None
-    unknown = _place(tx, agent, plan, since)
+    unknown = _place(tx, agent, plan)
     ticket = uuid.uuid4().hex if opens_stream else None
     if ticket is not None:
         tx.run("UPDATE agents SET stream = ? WHERE client_id = ?", ticket, client_id)
@@ -133,9 +133,18 @@ def _rebind(tx: Transaction, client_id: str, speaker: Speaker) -> None:
     tx.run("INSERT OR IGNORE INTO journals (client_id, journal) VALUES (?, ?)", client_id, speaker.journal)
 
 
-def _let_go(tx: Transaction, client_id: str, reason: str) -> None:
-    """A reset stands from now on, and what the other journal said about uploads is out of date."""
-    tx.run("UPDATE agents SET reset_reason = ?, reset_n = NULL WHERE client_id = ?", reason, client_id)
+def _let_go(tx: Transaction, agent: sqlite3.Row, reason: str) -> None:
+    """A reset stands from now on, and what the other journal said about uploads is out of date.
+
+    `since` is fixed here: this may be a POST, and what it brings moves the marks before the stream asks.
+    """
+    client_id = agent["client_id"]
+    tx.run(
+        "UPDATE agents SET reset_reason = ?, reset_n = NULL, reset_since = ? WHERE client_id = ?",
+        reason,
+        resumption.report_again_since(agent["reported_at"], agent["recorded_at"]),
+        client_id,
+    )
     unfinished = "state IN ('queued', 'uploading', 'waiting', 'paused')"
     tx.run(f"UPDATE uploads SET revision = 0, is_lost = {unfinished} WHERE client_id = ?", client_id)  # noqa: S608
 
@@ -152,7 +161,7 @@ def _queue(agent: sqlite3.Row) -> resumption.Queue:
     )
 
 
-def _place(tx: Transaction, agent: sqlite3.Row, plan: resumption.Plan, since: str | None) -> tuple[str, ...]:
+def _place(tx: Transaction, agent: sqlite3.Row, plan: resumption.Plan) -> tuple[str, ...]:
     """Write down what the plan changes."""
     client_id = agent["client_id"]
     unknown: tuple[str, ...] = ()
@@ -161,12 +170,7 @@ def _place(tx: Transaction, agent: sqlite3.Row, plan: resumption.Plan, since: st
     if plan.unknown_after_n is not None:
         unknown = make_unknown(tx, client_id, after_n=plan.unknown_after_n, up_to_n=agent["sent_n"])
     if plan.is_standing:
-        tx.run(
-            "UPDATE agents SET reset_n = ?, reset_since = ? WHERE client_id = ? AND reset_n IS NULL",
-            plan.after_n,
-            since,
-            client_id,
-        )
+        tx.run("UPDATE agents SET reset_n = ? WHERE client_id = ? AND reset_n IS NULL", plan.after_n, client_id)
     elif plan.reason is None and agent["reset_reason"] is not None:
         tx.run("UPDATE agents SET reset_reason = NULL, reset_n = NULL WHERE client_id = ?", client_id)
     if plan.after_n > agent["passed_n"]:
@@ -176,7 +180,7 @@ def _place(tx: Transaction, agent: sqlite3.Row, plan: resumption.Plan, since: st
 
 def _since(agent: sqlite3.Row) -> str:
     # A reset that is told again names the same instant: what was reported in between moved the marks.
-    if agent["reset_n"] is not None and agent["reset_since"] is not None:
+    if agent["reset_reason"] is not None and agent["reset_since"] is not None:
         return str(agent["reset_since"])
     return resumption.report_again_since(agent["reported_at"], agent["recorded_at"])
 

@@ -10,6 +10,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -180,8 +181,10 @@ class Database:
                 job.carry_out(transaction)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            # If even that fails, the next group's BEGIN does, and it is tried again: the thread must not end.
+            with suppress(sqlite3.Error):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             for job in group:
                 job.fail(_translated(error))
 
@@ -220,6 +223,15 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _open_and_migrate(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=2, cached_statements=256)
+    try:
+        _prepare(connection, path)
+    except (sqlite3.Error, CannotStart):
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.row_factory = sqlite3.Row
     # Exclusive: a second control plane on the same file would number commands twice.
     connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -235,4 +247,3 @@ def _open_and_migrate(path: Path) -> sqlite3.Connection:
     for number, name in enumerate(MIGRATIONS[version:], start=version + 1):
         script = files("sse_agent.control_plane.sqlite").joinpath(name).read_text()
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version={number};\nCOMMIT;")
-    return connection

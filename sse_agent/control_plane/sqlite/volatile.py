@@ -19,6 +19,10 @@ class VolatileKeys:
     def __init__(self) -> None:
         self._keys: OrderedDict[tuple[str, str], tuple[bytes, float]] = OrderedDict()
 
+    def knows(self, client_id: str, report: Report) -> bool:
+        """Whether this key was seen."""
+        return (client_id, report.message_id) in self._keys
+
     def remember(self, client_id: str, report: Report, now: float) -> Verdict:
         """What this key says of the report, at a monotonic instant."""
         while self._keys and (len(self._keys) >= KEYS_LIMIT or next(iter(self._keys.values()))[1] < now - KEYS_KEPT_S):
