@@ -4,6 +4,7 @@ import hashlib
 
 CHECKPOINT_EVERY = 64 * 1024 * 1024
 CHECKPOINTS_KEPT = 64
+DIGESTS_KEPT = 256
 
 
 class RunningDigest:
@@ -44,3 +45,20 @@ class RunningDigest:
     def hexdigest(self) -> str:
         """Of the bytes so far, as 64 lower-case hexadecimal digits."""
         return self._hash.hexdigest()
+
+
+class Digests:
+    """Those of uploads that rest and may go on; without its own a file is read again up to where it is."""
+
+    def __init__(self) -> None:
+        self._resting: dict[str, RunningDigest] = {}
+
+    def take(self, file_id: str) -> RunningDigest:
+        """The one that was kept, else a new one."""
+        return self._resting.pop(file_id, None) or RunningDigest()
+
+    def keep(self, file_id: str, digest: RunningDigest) -> None:
+        """For the next time; of too many the one that rests longest goes."""
+        self._resting[file_id] = digest
+        if len(self._resting) > DIGESTS_KEPT:
+            del self._resting[next(iter(self._resting))]

@@ -2,7 +2,7 @@
 
 import ssl
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from sse_agent.carrier import Carrier, Gauge, Ways
 from sse_agent.clock import Clock
 from sse_agent.config import origin_of
-from sse_agent.digest import RunningDigest
+from sse_agent.digest import Digests, RunningDigest
 from sse_agent.errors import ErrorCode, GiveUp, Stopped, TryAgain
 from sse_agent.events import (
     CommandStumbled,
@@ -27,19 +27,18 @@ from sse_agent.events import (
     UploadStarted,
     UploadWaiting,
 )
-from sse_agent.journal import Bell, Journal, Transaction, attempts, transitions, uploads
+from sse_agent.journal import Bell, Journal, Transaction, attempts, planning, transitions, uploads
 from sse_agent.journal.transitions import Interrupted, Outcome, Result, Trouble
-from sse_agent.journal.uploads import Candidate, Upload
-from sse_agent.lifecycle import UNFINISHED, UploadState, Wish
+from sse_agent.journal.uploads import Upload
+from sse_agent.lifecycle import UNFINISHED, UploadState
 from sse_agent.parking import Parking
 from sse_agent.progress import ProgressTable, Rate, Reading
 from sse_agent.retry import NOT_NOW
-from sse_agent.tus import TokenRefused, TusSession
+from sse_agent.tus import NotNow, Outages, TokenRefused, TusSession
 
 WATCH_EVERY_S = 0.25
 IDLE_S = 60.0
 SWEEP_EVERY_S = 30.0
-DIGESTS_KEPT = 256
 
 RenewToken = Callable[[str], Awaitable[str | None]]
 
@@ -67,45 +66,18 @@ class _Run:
     upload: Upload
     session: TusSession
     gauge: Gauge
+    digest: RunningDigest
     began: float
     rate: Rate = field(default_factory=Rate)
     renewing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     is_stopping: bool = False
-    is_parked: bool = False
+    parked_because: str | None = None
 
     def stop(self) -> None:
         self.is_stopping = True
         self.gauge.stop.set()
         self.session.abort()
         self.renewing.cancel()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the planner wants: uploads to begin, and runs that must make room."""
-
-    begin: list[str]
-    displace: list[str]
-
-
-def plan(running: Mapping[str, int], stopping: int, candidates: Collection[Candidate], limit: int) -> Plan:
-    """Decide without I/O.
-
-    `running` maps a file ID to its priority, in the order in which they began; `stopping` more make room by
-    themselves; `candidates` come most urgent first.
-    """
-    free = max(0, limit - len(running) - stopping)
-    ordered = list(candidates)
-    begin = [upload.file_id for upload in ordered[:free]]
-    # Of equals the one that began last has the least to lose.
-    newest_first = list(running.items())[::-1]
-    least_urgent = sorted(newest_first, key=lambda item: item[1])
-    displace = []
-    for upload, (file_id, priority) in zip(ordered[free + stopping :], least_urgent, strict=False):
-        if upload.priority <= priority:
-            break
-        displace.append(file_id)
-    return Plan(begin, displace)
 
 
 class Uploader:
@@ -143,12 +115,13 @@ class Uploader:
         self._on_progress = on_progress
         self._runs: dict[str, _Run] = {}
         self._sessions: list[TusSession] = []
-        self._digests: dict[str, RunningDigest] = {}
+        self._digests = Digests()
         self._waiting: set[str] = set()
         self._swept_at = 0.0
         self._failures = 0
         self._is_ending = False
         self._launched = Bell()
+        self._outages = Outages(patience=limit)
         self._threads = anyio.CapacityLimiter(limit)
 
     async def run(self) -> None:
@@ -185,28 +158,32 @@ class Uploader:
     def _park(self) -> None:
         """Bring what is under way to a safe point."""
         for run in self._runs.values():
-            run.is_parked = True
+            run.parked_because = self._parking.reason
             run.stop()
 
     # --- planning ---
 
     async def _begin_what_is_due(self, group: TaskGroup) -> float:
+        now = self._clock.monotonic()
+        quiet, outages = self._outages.quiet(now), self._outages.lasting(now)
         going = {file_id: run.is_stopping for file_id, run in self._runs.items()}
-        decided = await self._journal.write(_decide, going, self._limit)
+        decided = await self._journal.write(planning.decide, going, self._limit, quiet, outages)
         for file_id in decided.stop:
             if file_id in self._runs:
                 self._runs[file_id].stop()
         for upload in decided.begun:
             self._launch(upload, group)
-        if decided.next_try_at is None:
-            return IDLE_S
-        return min(IDLE_S, max(0.01, (decided.next_try_at - self._clock.now()).total_seconds()))
+        waits = [IDLE_S, *quiet.values()]
+        if decided.next_try_at is not None:
+            waits.append((decided.next_try_at - self._clock.now()).total_seconds())
+        return max(0.01, min(waits))
 
     def _launch(self, upload: Upload, group: TaskGroup) -> None:
         session = self._sessions.pop() if self._sessions else self._new_session()
         session.rearm()
         gauge = Gauge(size=upload.known_size, offset=upload.offset, bytes_sent=upload.offset)
-        run = self._runs[upload.file_id] = _Run(upload, session, gauge, self._clock.monotonic())
+        digest = self._digests.take(upload.file_id)
+        run = self._runs[upload.file_id] = _Run(upload, session, gauge, digest, self._clock.monotonic())
         self._waiting.discard(upload.file_id)
         self._launched.ring()
         group.start_soon(self._carry, run)
@@ -252,7 +229,9 @@ class Uploader:
         except GiveUp as error:
             return error
         except Stopped:
-            return Trouble(f"parked: {self._parking.reason}", self._clock.now()) if run.is_parked else Interrupted()
+            if run.parked_because is None:
+                return Interrupted()
+            return Trouble(f"parked: {run.parked_because}", self._clock.now())
         except TryAgain as later:
             return later
         except Exception as bug:  # noqa: BLE001 - one bad upload must not stop the others, nor be lost
@@ -261,9 +240,8 @@ class Uploader:
 
     async def _in_thread(self, run: _Run) -> Outcome:
         upload = run.upload
-        digest = self._digests.setdefault(upload.file_id, RunningDigest())
         token = self._servers.token_for(upload.endpoint, upload.token)
-        carrier = Carrier(self._ways, upload, token, run.session, run.gauge, digest)
+        carrier = Carrier(self._ways, upload, token, run.session, run.gauge, run.digest)
         return await anyio.to_thread.run_sync(carrier.run, limiter=self._threads)
 
     async def _renew(self, run: _Run, refused: TokenRefused) -> None:
@@ -316,6 +294,7 @@ class Uploader:
 
     async def _settle(self, run: _Run, result: Result | TryAgain) -> None:
         """Into the journal, whatever it takes: until then nobody else may carry this upload."""
+        self._note_answer(run.upload.endpoint, result)
         file_id, failures = run.upload.file_id, 0
         seconds = self._clock.monotonic() - run.began
         while True:
@@ -330,8 +309,16 @@ class Uploader:
                 failures += 1
         del self._runs[file_id]
         self._sessions.append(run.session)
+        if upload.state in UNFINISHED:
+            self._digests.keep(file_id, run.digest)
         self._tell(upload, settled)
         self._on_change()
+
+    def _note_answer(self, endpoint: str, result: Result | TryAgain) -> None:
+        if isinstance(result, NotNow):
+            self._outages.note_trouble(endpoint, result, self._clock.monotonic())
+        elif isinstance(result, Outcome):
+            self._outages.note_answer(endpoint)
 
     def _tell(self, upload: Upload, result: Result) -> None:
         if upload.state is UploadState.WAITING:
@@ -349,41 +336,7 @@ class Uploader:
             self._progress.note(reading, self._clock.monotonic())
         else:
             self._progress.drop(upload.file_id)
-        self._keep_digest(upload)
         self._feed.emit(_event_of(upload, result))
-
-    def _keep_digest(self, upload: Upload) -> None:
-        """While it may go on; of too many the one that rests longest goes, and its file is read again."""
-        digest = self._digests.pop(upload.file_id, None)
-        if digest is not None and upload.state in UNFINISHED:
-            self._digests[upload.file_id] = digest
-        if len(self._digests) > DIGESTS_KEPT:
-            resting = next(file_id for file_id in self._digests if file_id not in self._runs)
-            del self._digests[resting]
-
-
-@dataclass(frozen=True, slots=True)
-class _Decided:
-    """What is to be done now: durable already for those that were begun."""
-
-    begun: list[Upload]
-    stop: list[str]
-    next_try_at: datetime | None
-
-
-def _decide(tx: Transaction, runs: Mapping[str, bool], limit: int) -> _Decided:
-    """`runs` says of each run, in the order in which they began, whether it is stopping already."""
-    seen = uploads.outlook(tx, limit + len(runs))
-    wanted = {file_id: seen.under_way[file_id] for file_id in runs if file_id in seen.under_way and not runs[file_id]}
-    running = {file_id: priority for file_id, (wish, priority) in wanted.items() if wish is Wish.RUN}
-    candidates = [upload for upload in seen.candidates if upload.file_id not in runs]
-    decided = plan(running, len(runs) - len(running), candidates, limit)
-    begun = [transitions.begin(tx, file_id) for file_id in decided.begin]
-    return _Decided(
-        [upload for upload in begun if upload is not None],
-        [*(wanted.keys() - running.keys()), *decided.displace],
-        seen.next_try_at,
-    )
 
 
 def _renewed(tx: Transaction, file_id: str, token: str) -> Upload:

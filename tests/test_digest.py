@@ -4,7 +4,7 @@ import hashlib
 import random
 
 from sse_agent import digest
-from sse_agent.digest import RunningDigest
+from sse_agent.digest import DIGESTS_KEPT, Digests, RunningDigest
 
 CONTENT = random.Random(1).randbytes(200_000)
 
@@ -58,3 +58,15 @@ def test_a_long_patch_has_checkpoints_within() -> None:
         running.update(block)
     running.rewind(129 * 1024 * 1024)
     assert running.position == 128 * 1024 * 1024
+
+
+def test_of_too_many_digests_the_one_that_rests_longest_goes() -> None:
+    digests, one = Digests(), RunningDigest()
+    feed(one, 100)
+    digests.keep("old", RunningDigest())
+    digests.keep("one", one)
+    for n in range(DIGESTS_KEPT - 1):
+        digests.keep(f"{n}", RunningDigest())
+    assert digests.take("one") is one
+    assert digests.take("one").position == 0, "it is taken"
+    assert len(digests._resting) == DIGESTS_KEPT - 1

@@ -8,7 +8,7 @@ import pytest
 
 from sse_agent import lifecycle
 from sse_agent.errors import ErrorCode, GiveUp
-from sse_agent.journal import Journal, Transaction, attempts, inbox, transitions, uploads
+from sse_agent.journal import Journal, Transaction, attempts, inbox, planning, transitions, uploads
 from sse_agent.journal.transitions import Interrupted, Outcome, Result, Trouble
 from sse_agent.journal.uploads import Upload
 from sse_agent.lifecycle import UploadSignal, UploadState, Wish
@@ -258,7 +258,7 @@ async def test_what_waited_is_due_at_once_after_a_restart_and_has_patience_again
         await journal.write(transitions.settle, "f", LATER, 1.0)
     async with journal_in(tmp_path) as journal:
         await journal.write(transitions.recover)
-        seen = await journal.read(uploads.outlook, 10)
+        seen = await journal.read(planning.outlook, 10)
         assert [candidate.file_id for candidate in seen.candidates] == ["f"]
         upload = await journal.read(uploads.existing, "f")
         assert (upload.state, upload.reason, upload.tries) == (UploadState.WAITING, "no answer", 0)

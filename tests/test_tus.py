@@ -23,10 +23,12 @@ import truststore
 
 from sse_agent.clock import Clock, SystemClock
 from sse_agent.errors import AgentError, ErrorCode, GiveUp, Stopped, TryAgain, Unauthorized
+from sse_agent.retry import Backoff
 from sse_agent.tus import (
     BodyLimit,
     NotNow,
     OffsetConflict,
+    Outages,
     Patience,
     Refused,
     TokenRefused,
@@ -1319,3 +1321,48 @@ def test_an_uploader_does_not_show_its_secrets(session: TusSession) -> None:
     assert SECRET not in repr(tus)
     assert TOKEN not in repr(tus)
     assert tus.url == HTTPS + SECRET
+
+
+# --- a server in trouble as a whole ---
+
+
+AWAY = NotNow("no answer")
+BUSY = NotNow("busy", status=429, retry_after_s=30.0)
+LOCKED = NotNow("locked", status=500, code=ErrorCode.LOCKED_ON_SERVER)
+ITS_OWN = NotNow("an offset", status=409)
+
+
+def outages(*troubles: NotNow, patience: int = 2) -> Outages:
+    """What came of them, one a second from 100 s on; the jitter always takes the longest."""
+    one = Outages(patience, Backoff(uniform=lambda _, most: most))
+    for n, trouble in enumerate(troubles):
+        one.note_trouble("a", trouble, 100.0 + n)
+    return one
+
+
+def test_an_endpoint_is_left_alone_after_a_few_failures_in_a_row_and_then_for_longer_and_longer() -> None:
+    assert outages(AWAY, AWAY).quiet(101.0) == {}
+    assert outages(AWAY, AWAY, AWAY).quiet(102.0) == {"a": 2.0}
+    assert outages(AWAY, AWAY, AWAY, AWAY).quiet(103.0) == {"a": 4.0}
+    assert outages(*[AWAY] * 50).quiet(149.0) == {"a": 60.0}
+    assert outages(AWAY, AWAY, AWAY).quiet(104.0) == {}
+
+
+def test_what_a_server_asks_for_counts_for_all_uploads_at_once() -> None:
+    assert outages(BUSY).quiet(100.0) == {"a": 31.0}
+    assert outages(BUSY, AWAY).quiet(101.0) == {"a": 30.0}, "a shorter wait takes nothing back"
+
+
+def test_trouble_of_one_upload_is_none_of_the_others() -> None:
+    assert outages(*[LOCKED] * 5).quiet(105.0) == {}
+    assert outages(*[ITS_OWN] * 5).quiet(105.0) == {}
+    assert outages(AWAY, AWAY, AWAY, ITS_OWN).quiet(102.0) == {}
+
+
+def test_an_endpoint_that_works_again_is_forgiven_and_others_were_never_meant() -> None:
+    one = outages(AWAY, AWAY, AWAY)
+    assert one.lasting(105.0) == {"a": 5.0}
+    one.note_answer("b")
+    assert one.quiet(102.0) == {"a": 2.0}
+    one.note_answer("a")
+    assert (one.quiet(102.0), one.lasting(102.0)) == ({}, {})

@@ -35,9 +35,8 @@ from sse_agent.events import (
 )
 from sse_agent.files import AllowedFolders, OpenFile
 from sse_agent.journal import attempts
-from sse_agent.journal.uploads import Candidate
 from sse_agent.lifecycle import UploadState
-from sse_agent.uploader import Plan, Servers, plan
+from sse_agent.uploader import Servers
 from tests.doubles.clock import FakeClock
 from tests.doubles.journals import acknowledgements
 from tests.doubles.relay import Relay
@@ -139,40 +138,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await anyio.sleep(0.01)
 
 
-# --- planning ---
-
-
-@pytest.mark.parametrize(
-    ("running", "stopping", "candidates", "limit", "expected"),
-    [
-        ({}, 0, [("a", 5), ("b", 5), ("c", 5)], 2, Plan(["a", "b"], [])),
-        ({"x": 5}, 0, [("a", 5), ("b", 5)], 2, Plan(["a"], [])),
-        ({"x": 5, "y": 5}, 0, [("a", 5)], 2, Plan([], [])),
-        ({"x": 5, "y": 3}, 0, [("a", 5)], 2, Plan([], ["y"])),
-        ({"x": 3, "y": 3}, 0, [("a", 5)], 2, Plan([], ["y"])),
-        ({"x": 3, "y": 4}, 0, [("a", 9), ("b", 4)], 2, Plan([], ["x"])),
-        ({"x": 3, "y": 4}, 0, [("a", 9), ("b", 9), ("c", 9)], 2, Plan([], ["x", "y"])),
-        ({"x": 3}, 1, [("a", 9)], 2, Plan([], [])),
-        ({"x": 3}, 1, [("a", 9), ("b", 9)], 2, Plan([], ["x"])),
-        ({"x": 3}, 0, [], 2, Plan([], [])),
-    ],
-    ids=[
-        "as many as there is room for",
-        "the rest of the room",
-        "equals wait",
-        "the least urgent makes room",
-        "of equals the one that began last",
-        "each only for a more urgent one",
-        "never more than run",
-        "what stops already makes room",
-        "what stops makes room for one only",
-        "nobody waits",
-    ],
-)
-def test_a_plan(
-    running: dict[str, int], stopping: int, candidates: list[tuple[str, int]], limit: int, expected: Plan
-) -> None:
-    assert plan(running, stopping, [Candidate(*each) for each in candidates], limit) == expected
+# --- who carries what, when ---
 
 
 @pytest.mark.parametrize(
@@ -506,7 +472,43 @@ async def test_an_upload_without_progress_for_too_long_has_failed_and_can_be_res
             assert n > 10, "waits of a minute at most make more than ten tries in ten minutes"
             one.meddle = lambda _, __: False
             await there.tell("UPLOAD_RESUME", fileId="f")
+            await there.until(UploadQueued, why="resumed")
+            there.advance(61.0)
             await there.until(UploadCompleted)
+
+
+async def test_a_server_that_is_away_is_tried_by_a_few_for_all(tmp_path: Path) -> None:
+    file(tmp_path, "a", b"content")
+    with shelf(always("POST", 503)) as (one, server):
+        async with station(tmp_path, server.endpoint, limit=2) as there:
+            for n in range(40):
+                await there.start(f"f{n}", "a")
+            await there.until(UploadQueued, file_id="f39")
+            for _ in range(20):
+                there.advance(1.0)
+                await anyio.wait_all_tasks_blocked()
+            assert one.log.count("POST") <= 2 * 20
+            one.meddle = lambda _, __: False
+            there.advance(61.0)
+            for n in range(40):
+                await there.until((UploadCompleted, UploadWaiting), file_id=f"f{n}")
+            waiting = {event.file_id for event in there.events if isinstance(event, UploadWaiting)}
+            there.advance(61.0)
+            for n in range(40):
+                await there.until(UploadCompleted, file_id=f"f{n}")
+            assert len(waiting) < 40, "most were spared"
+
+
+async def test_a_server_that_is_away_holds_up_no_upload_to_another_one(tmp_path: Path) -> None:
+    file(tmp_path, "a", b"content")
+    with shelf(always("POST", 503)) as (bad, server):
+        async with station(tmp_path, server.endpoint) as there:
+            for n in range(3):
+                await there.start(f"f{n}", "a", priority=9)
+            await until(lambda: bad.log.count("POST") >= 2)
+            bad.meddle = lambda exchange, kept: "other" not in exchange.target and always("POST", 503)(exchange, kept)
+            await there.start("g", "a", tusEndpoint=server.endpoint.replace("/files/", "/other/"), priority=0)
+            await there.until(UploadCompleted, file_id="g")
 
 
 class Odd(AllowedFolders):

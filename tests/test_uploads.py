@@ -8,7 +8,7 @@ import pytest
 
 from sse_agent.clock import timestamp
 from sse_agent.errors import ErrorCode, GiveUp
-from sse_agent.journal import Journal, Transaction, attempts, transitions, uploads
+from sse_agent.journal import Transaction, attempts, transitions, uploads
 from sse_agent.journal.transitions import Trouble
 from sse_agent.journal.uploads import Upload
 from sse_agent.lifecycle import UploadState, Wish
@@ -28,58 +28,6 @@ def add(tx: Transaction, file_id: str, priority: int = 5, size: int | None = 100
 def wait(tx: Transaction, file_id: str, seconds: float) -> Upload:
     transitions.begin(tx, file_id)
     return transitions.settle(tx, file_id, Trouble("no answer", tx.now + timedelta(seconds=seconds)), 0.0)
-
-
-async def due(journal: Journal, limit: int = 10) -> list[str]:
-    return [candidate.file_id for candidate in (await journal.read(uploads.outlook, limit)).candidates]
-
-
-async def test_the_most_urgent_come_first_and_the_oldest_among_equals(tmp_path: Path) -> None:
-    async with journal_in(tmp_path) as journal:
-        for file_id, priority in [("a", 5), ("b", 9), ("c", 5), ("d", 0), ("e", 9)]:
-            await journal.write(add, file_id, priority)
-        await journal.write(wait, "b", -1.0)
-        assert await due(journal) == ["b", "e", "a", "c", "d"]
-        assert await due(journal, 2) == ["b", "e"]
-
-
-async def test_what_waits_is_due_at_its_time_and_not_before(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with journal_in(tmp_path, clock) as journal:
-        await journal.write(add, "a")
-        waiting = await journal.write(wait, "a", 30.0)
-        seen = await journal.read(uploads.outlook, 10)
-        assert (seen.candidates, seen.next_try_at) == ([], waiting.next_try_at)
-        clock.advance(30.0)
-        seen = await journal.read(uploads.outlook, 10)
-        assert [candidate.file_id for candidate in seen.candidates] == ["a"]
-        assert seen.next_try_at is None, "what is due already must not keep the planner awake"
-
-
-async def test_a_clock_that_was_set_back_holds_nothing_up(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with journal_in(tmp_path, clock) as journal:
-        await journal.write(add, "a")
-        await journal.write(wait, "a", 30.0)
-        clock.jump(-86400)
-        assert await due(journal) == ["a"]
-
-
-async def test_planning_does_not_read_through_ten_thousand_uploads(tmp_path: Path) -> None:
-    async with journal_in(tmp_path) as journal:
-
-        def plans(tx: Transaction) -> list[str]:
-            asked: list[str] = []
-            tx.sql.set_trace_callback(asked.append)
-            uploads.outlook(tx, 10)
-            tx.sql.set_trace_callback(None)
-            return [row["detail"] for statement in asked for row in tx.all(f"EXPLAIN QUERY PLAN {statement}")]
-
-        details = await journal.read(plans)
-        assert details
-        for detail in details:
-            # Scanning the index of what is queued in its own order ends at the limit.
-            assert "SCAN uploads" not in detail or "USING INDEX uploads_queued" in detail, detail
 
 
 async def test_time_in_the_queue_or_asleep_is_not_counted_as_lack_of_progress(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Every change of an upload's state, through the table, with the event and the acknowledgements that follow from it."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from sse_agent.clock import timestamp
 from sse_agent.errors import ErrorCode, GiveUp
@@ -71,19 +73,27 @@ def settle(tx: Transaction, file_id: str, result: Result, seconds: float) -> Upl
     return displace(tx, upload, seconds)
 
 
-def begin(tx: Transaction, file_id: str) -> Upload | None:
-    """A worker takes it. None if it is no longer to run. Without a URL this is a new attempt on the server."""
+def begin(tx: Transaction, file_id: str, outages: Mapping[str, float] = MappingProxyType({})) -> Upload | None:
+    """A worker takes it. None if it is no longer to run. Without a URL this is a new attempt on the server.
+
+    `outages`: endpoints in trouble → seconds since it began.
+    """
     upload = existing(tx, file_id)
     if upload.wish is not Wish.RUN or upload.state not in (UploadState.QUEUED, UploadState.WAITING):
         return None
     # A POST whose 201 was lost leaves an upload behind; another attempt ID tells the two apart.
     attempt_id = upload.attempt_id if upload.url is not None else str(uuid.uuid4())
-    return _move(tx, upload, UploadSignal.START, attempt_id=attempt_id, progressed_at=_without_idle_time(tx, upload))
+    return _move(
+        tx, upload, UploadSignal.START, attempt_id=attempt_id, progressed_at=_without_idle_time(tx, upload, outages)
+    )
 
 
-def _without_idle_time(tx: Transaction, upload: Upload) -> str:
-    """The time since it could have run is nobody's lack of progress: the queue was long, or the machine slept."""
-    idle = tx.now - (upload.next_try_at or tx.now)
+def _without_idle_time(tx: Transaction, upload: Upload, outages: Mapping[str, float]) -> str:
+    """The time since it could have run is no lack of progress: the queue was long, or the machine slept.
+
+    But where its tus server was in trouble meanwhile, others were tried in its place.
+    """
+    idle = tx.now - (upload.next_try_at or tx.now) - timedelta(seconds=outages.get(upload.endpoint, 0.0))
     return timestamp(upload.progressed_at + max(idle, timedelta(0)))
 
 

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sse_agent.clock import parse_timestamp, timestamp
+from sse_agent.clock import parse_timestamp
 from sse_agent.errors import ErrorCode
 from sse_agent.journal.database import Transaction
 from sse_agent.lifecycle import UploadState, Wish
@@ -14,9 +14,6 @@ from sse_agent.messages import (
     UploadStart,
     UploadSummary,
 )
-
-LONGEST_WAIT = timedelta(minutes=20)
-"""Longer than any wait that retry.py gives. A try that is further away was planned before the clock was set back."""
 
 TRIES_AT_LEAST = 5
 
@@ -113,47 +110,6 @@ def existing(tx: Transaction, file_id: str) -> Upload:
     if upload is None:
         raise LookupError(f"no upload {file_id}")
     return upload
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An upload that could run now."""
-
-    file_id: str
-    priority: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What the uploader plans by. `candidates` come most urgent first, oldest first among equals."""
-
-    under_way: dict[str, tuple[Wish, int]]
-    """What people want of each upload under way, and its priority, by file ID."""
-    candidates: list[Candidate]
-    next_try_at: datetime | None
-    """When the next waiting upload is due."""
-
-
-def outlook(tx: Transaction, limit: int) -> Outlook:
-    """All of it as of one moment, at most `limit` candidates."""
-    under_way = tx.all("SELECT file_id, wish, priority FROM uploads WHERE state = 'uploading'")
-    queued = tx.all(
-        "SELECT file_id, priority, n FROM uploads WHERE state = 'queued' ORDER BY priority DESC, n LIMIT ?", limit
-    )
-    due = tx.all(
-        "SELECT file_id, priority, n FROM uploads WHERE state = 'waiting' AND (next_try_at <= ? OR next_try_at > ?)"
-        " ORDER BY priority DESC, n LIMIT ?",
-        tx.at,
-        timestamp(tx.now + LONGEST_WAIT),
-        limit,
-    )
-    row = tx.one("SELECT min(next_try_at) FROM uploads WHERE state = 'waiting' AND next_try_at > ?", tx.at)
-    ordered = sorted([*queued, *due], key=lambda row: (-row["priority"], row["n"]))
-    return Outlook(
-        {row["file_id"]: (Wish(row["wish"]), row["priority"]) for row in under_way},
-        [Candidate(row["file_id"], row["priority"]) for row in ordered[:limit]],
-        parse_timestamp(row[0]) if row and row[0] else None,
-    )
 
 
 def waiting_ids(tx: Transaction) -> set[str]:

@@ -6,6 +6,7 @@ watch.py         what the request under way waits for, and how another thread br
 connections.py   urllib3's connections: watched, with a deadline for every step
 locations.py     which upload URLs are accepted: pure
 proxies.py       which proxy a request takes: pure
+outages.py       which endpoints are in trouble as a whole: pure
 answers.py       error answers → errors.py, as a table: pure
 """
 
@@ -21,6 +22,7 @@ from sse_agent.tus.answers import (
     is_refusal,
 )
 from sse_agent.tus.locations import check_upload_url
+from sse_agent.tus.outages import Outages
 from sse_agent.tus.session import TusSession
 from sse_agent.tus.uploader import TusUploader
 from sse_agent.tus.watch import PATIENCE, Patience
@@ -31,6 +33,7 @@ __all__ = [
     "BodyLimit",
     "NotNow",
     "OffsetConflict",
+    "Outages",
     "Patience",
     "Refused",
     "TokenRefused",
