@@ -14,9 +14,10 @@ import anyio.abc
 import pytest
 from anyio.streams.text import TextReceiveStream
 
+from sse_agent.agent import DRAIN_S, FAREWELL_S
 from tests.doubles.control_plane import ControlPlane, Request, command, control_plane
 
-WITHIN_S = 20.0
+WITHIN_S = 30.0
 
 
 @dataclass
@@ -135,7 +136,7 @@ async def test_a_second_signal_does_not_wait_for_the_farewell(tmp_path: Path) ->
         there.signal(signal.SIGTERM)
         await until(plane, "CLIENT_DISCONNECTED")
         there.signal(signal.SIGTERM)
-        with anyio.fail_after(3):
+        with anyio.fail_after(FAREWELL_S * 0.9):
             assert await there.ended() == 0
         await there.says('"agent.stopped"')
 
@@ -145,7 +146,7 @@ async def test_a_farewell_that_nobody_answers_ends_in_time(tmp_path: Path) -> No
         await connected(plane)
         there.signal(signal.SIGTERM)
         await until(plane, "CLIENT_DISCONNECTED")
-        with anyio.fail_after(10):
+        with anyio.fail_after(DRAIN_S):
             assert await there.ended() == 0
 
 

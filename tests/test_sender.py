@@ -1,6 +1,7 @@
 """outbox → REST, over a real connection: what goes out, in which order, and what each answer does to the rest."""
 
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -98,6 +99,7 @@ class Rig:
 async def rig(folder: Path) -> AsyncIterator[Rig]:
     clock, feed, witness, bell, progress = FakeClock(), Feed(), Witness(), Bell(), ProgressTable()
     async with AsyncExitStack() as stack:
+        stack.enter_context(anyio.fail_after(60))
         plane = await stack.enter_async_context(control_plane())
         journal = await stack.enter_async_context(journal_in(folder, clock))
         speaker = Speaker(CLIENT, journal.journal_id, journal.epoch, "an-instance")
@@ -163,13 +165,20 @@ async def test_a_new_connection_hushes_everything_until_its_own_greeting_is_rece
 
 
 async def test_a_connection_that_comes_while_the_outbox_is_read_holds_back_what_was_read(tmp_path: Path) -> None:
-    async with rig(tmp_path) as there:
+    async with rig(tmp_path) as there, anyio.create_task_group() as group:
         await there.greet()
-        await there.put("a1")
+        await there.journal.write(outbox.put, there.envelope("a1"), lane="a")
+        go_on = threading.Event()
+        group.start_soon(there.journal.read, lambda _: go_on.wait(10))
+        await anyio.wait_all_tasks_blocked()
+        there.bell.ring()
+        await anyio.wait_all_tasks_blocked()
         there.sender.hush()
+        go_on.set()
         await there.rest()
         there.announce("hello-2")
         assert (await there.plane.post()).ids == ["hello-2"]
+        there.loop.cancel()
 
 
 async def test_a_greeting_that_is_refused_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -258,6 +267,21 @@ async def test_a_batch_is_at_most_100_messages_and_512_kib_and_leaves_room_for_p
             await request.accept()
         assert sent == lanes
         assert progressed == 1
+
+
+async def test_a_queue_of_many_lanes_does_not_silence_status_and_progress(tmp_path: Path) -> None:
+    async with rig(tmp_path) as there:
+        await there.journal.write(lambda tx: [_put(tx, there, f"{n:03}") for n in range(250)])
+        there.sender.publish(there.envelope("status", EventType.CLIENT_STATUS))
+        there.progress.note(reading("f", 1), there.clock.monotonic())
+        await there.greet()
+        request = await there.plane.post()
+        assert {"CLIENT_STATUS", "UPLOAD_PROGRESS"} < set(request.types)
+        assert len(request.ids) > 90
+
+
+def _put(tx: Transaction, there: Rig, message_id: str) -> None:
+    outbox.put(tx, there.envelope(message_id), lane=message_id)
 
 
 async def test_even_the_longest_reasons_do_not_make_a_batch_too_large(tmp_path: Path) -> None:
@@ -361,15 +385,15 @@ async def test_retry_after_quiets_every_post_the_greeting_of_a_new_connection_in
 async def test_while_nothing_gets_through_retries_come_ever_more_rarely_and_together(tmp_path: Path) -> None:
     async with rig(tmp_path) as there:
         await there.greet()
-        await there.put("a1", "b1", "c1")
-        waits = []
-        for _ in range(10):
+        await there.put(*[f"{letter}1" for letter in "abcdefghijklmnopqrst"])
+        for n in range(8):
             await (await there.plane.post()).answer(503)
             held = await there.witness.next(SenderHeldUp)
-            waits.append(held.wait_s)
+            assert 0 <= held.wait_s <= min(CAP_S, 2**n)
+            await there.pass_by(held.wait_s * 0.99)
+            await there.rest()
+            assert len(there.plane.seen) == n + 2, "lanes do not come back one by one"
             await there.pass_by(CAP_S)
-        assert all(0 <= wait_s <= min(CAP_S, 2**n) for n, wait_s in enumerate(waits))
-        there.progress.note(reading("f", 1), there.clock.monotonic())
         await there.emptied()
 
 

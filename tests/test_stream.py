@@ -84,6 +84,7 @@ class Rig:
 async def rig(folder: Path, clock: FakeClock | None = None) -> AsyncIterator[Rig]:
     clock, feed, witness = clock or FakeClock(), Feed(), Witness()
     async with AsyncExitStack() as stack:
+        stack.enter_context(anyio.fail_after(60))
         plane = await stack.enter_async_context(control_plane())
         journal = await stack.enter_async_context(journal_in(folder, clock))
         speaker = Speaker(CLIENT, journal.journal_id, journal.epoch, AN_INSTANCE)

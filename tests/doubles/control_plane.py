@@ -13,7 +13,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.streams.tls import TLSListener
 
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 PROBLEM = "urn:sse-agent:problem:"
 HELLO = {
     "protocol": 1,

@@ -6,7 +6,7 @@ import anyio
 
 from sse_agent.events import Event
 
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 E = TypeVar("E", bound=Event)
 
 
