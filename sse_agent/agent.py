@@ -197,7 +197,7 @@ def _wire(
         on_command=command_came,
     )
     session = TusSession(trust=servers.trust, proxies=servers.proxies, clock=clock)
-    terminator = Terminator(journal, clock, parking, to_terminator, session)
+    terminator = Terminator(journal, clock, parking, to_terminator, session, servers.token_for)
     pruner = _pruning(journal, clock)
     # The stream comes last: when the first command arrives, everybody is there.
     loops = [sender.run, uploader.run, dispatcher.run, presence.run, terminator.run, pruner, stream.run]
