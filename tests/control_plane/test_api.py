@@ -119,9 +119,9 @@ def test_whoever_waits_for_a_command_gets_the_outcome_and_the_replies(running: P
 
 def test_tokens_cannot_act_for_each_other(running: Plane) -> None:
     agent, other = running.fresh(), running.fresh()
-    service = {"Authorization": "Bearer service-token"}
+    service, as_json = {"Authorization": "Bearer service-token"}, {"Accept": "application/json"}
     for method, path, headers in (
-        ("GET", f"{other.path}/stream", agent.headers),
+        ("GET", f"{other.path}/stream?wait=0", {**agent.headers, **as_json}),
         ("POST", f"{other.path}/messages", agent.headers),
         ("POST", f"{other.path}/uploads/f/token", agent.headers),
         ("POST", f"{agent.path}/commands", agent.headers),
@@ -132,7 +132,7 @@ def test_tokens_cannot_act_for_each_other(running: Plane) -> None:
         ("GET", f"{agent.path}/messages", agent.headers),
         ("GET", "/api/v1/agents", agent.headers),
         ("GET", "/api/v1/commands/x", agent.headers),
-        ("GET", f"{agent.path}/stream", {**agent.headers, **service}),
+        ("GET", f"{agent.path}/stream?wait=0", {**agent.headers, **service, **as_json}),
         ("POST", f"{agent.path}/messages", {**agent.headers, **service}),
     ):
         answer = running.client.request(method, path, headers=headers)

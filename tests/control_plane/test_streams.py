@@ -178,7 +178,7 @@ def test_what_is_not_a_stream_request_is_a_problem(running: Plane) -> None:
 def test_a_reader_that_stalls_holds_up_nobody_and_is_let_go(tmp_path: Path) -> None:
     with plane(tmp_path) as running:
         agent, other = running.fresh(), running.fresh()
-        large = {"text": "x" * 4000, "from": "y" * 128}
+        large = {"x": "x" * 60_000}
         address = running.client.base_url
         is_connected(running, agent, False)
         before = running.sockets
@@ -189,13 +189,14 @@ def test_a_reader_that_stalls_holds_up_nobody_and_is_let_go(tmp_path: Path) -> N
             head += [f"{name}: {value}" for name, value in agent.headers.items()]
             raw.sendall("\r\n".join([*head, "", ""]).encode())
             is_connected(running, agent, True)
-            for _ in range(1500):
-                assert running.order(agent, type="MESSAGE", payload=large).status_code == 202
+            for _ in range(120):
+                assert running.order(agent, type="LARGE", payload=large).status_code == 202
             assert other.poll().status_code == 200
             # Not only the stream: the connection, with the megabytes that wait in it.
             eventually(lambda: running.sockets == before)
             is_connected(running, agent, False)
-        assert running.log == ""
+        # The kernel or the endpoint cuts first; of the latter uvicorn says in one line that the answer is not whole.
+        assert "Traceback" not in running.log
 
 
 def test_sigterm_ends_every_stream_with_a_retry_and_the_process_within_two_seconds(tmp_path: Path) -> None:
