@@ -53,6 +53,10 @@ class Faults:
         with self._lock:
             return self._is_on and self._chance.random() < self.restoring
 
+    def repeats(self) -> int:
+        """How many commands before the agent's cursor come once more at the start of a stream."""
+        return int(self._pick(("0", "1", "3"), (90, 5, 5)))
+
     def _pick(self, kinds: tuple[str, ...], weights: tuple[int, ...]) -> str:
         with self._lock:
             return self._chance.choices(kinds, weights)[0] if self._is_on else kinds[0]
@@ -116,6 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         ledger = self.server.ledger
         hello, n = ledger.open_stream(self.headers.get("Last-Event-ID"), is_restored=self.server.faults.restores())
+        n = max(0, n - self.server.faults.repeats())
         number, numbering = ledger.streams, ledger.numbering
         self.close_connection = True
         self.send_response(200)
