@@ -209,9 +209,7 @@ def _order(body: bytes) -> CommandOrder:
         if order.expires_at is not None:
             parse_timestamp(order.expires_at)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in wrong["loc"]) or "command"
-        raise InvalidParameter(f"{place}: {wrong['msg']}"[:300]) from None
+        raise InvalidParameter(receiving.first_wrong(error, "command")) from None
     except ValueError as error:
         raise MalformedRequest(str(error)[:300]) from None
     try:

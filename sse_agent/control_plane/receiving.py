@@ -148,9 +148,14 @@ def _checked(envelope: Envelope) -> dict[str, Any]:
         # In JSON mode: the enums of the models are words on the wire.
         return model.model_validate_json(pydantic_core.to_json(envelope.payload)).to_wire()
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in wrong["loc"]) or "payload"
-        raise InvalidPayload(f"{place}: {wrong['msg']}"[:300]) from None
+        raise InvalidPayload(first_wrong(error, "payload")) from None
+
+
+def first_wrong(error: ValidationError, whole: str) -> str:
+    """The first wrong member and what was expected, without repeating what was sent; `whole` names the rest."""
+    wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in wrong["loc"]) or whole
+    return f"{place}: {wrong['msg']}"[:300]
 
 
 def _ack(envelope: Envelope, payload: Mapping[str, Any]) -> AckNews | None:

@@ -18,9 +18,10 @@ from sse_agent.control_plane.records import (
 )
 from sse_agent.control_plane.sqlite import claims
 from sse_agent.control_plane.sqlite.database import Transaction
+from sse_agent.lifecycle import UNFINISHED, UploadState
 
 REPLIES_LIMIT = 100
-_ENDED = frozenset({"complete", "failed", "cancelled"})
+_ENDED = frozenset(UploadState) - UNFINISHED
 
 
 def command(tx: Transaction, command_id: str) -> CommandRecord:
