@@ -4,6 +4,7 @@ import mimetypes
 import mmap
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ LEAST_PATCH = MIB // 4
 MOST_PATCH = 1024 * MIB
 PATCH_S = 50.0
 LONGEST_PATCH_S = 90.0
+NOTE_EVERY_S = 5.0
 CONFLICTS = 4
 RECREATIONS = 3
 COMPRESSED = {"gzip": "application/gzip", "br": "application/octet-stream"}
@@ -93,6 +95,7 @@ class Carrier:
         self._refusal = upload.refusal
         self._conflicts = 0
         self._confirmation = "response"
+        self._noted_at = ways.clock.monotonic()
 
     def run(self) -> Outcome:
         """Carry it to the end."""
@@ -120,6 +123,8 @@ class Carrier:
             raise GiveUp(ErrorCode.SIZE_MISMATCH, message)
         if upload.url is not None and upload.file_identity is not None:
             self._compare(FileIdentity.from_text(upload.file_identity), found)
+        if upload.url is not None and upload.hashed_sha256 is not None:
+            self._digest.expect(upload.hashed, upload.hashed_sha256)
 
     def _compare(self, before: FileIdentity, now: FileIdentity) -> None:
         if now.size < before.size:
@@ -152,6 +157,7 @@ class Carrier:
         """Create the upload, or ask how much of it the server has."""
         if self._upload.url is None:
             self._stop_if_told()
+            self._digest.restart()
             url = tus.create()
             self._sent_limit = min(tus.size, self._ways.pace.patch_length())
             self._note(attempts.note_created, url, file.identity.to_text(), tus.size, self._sent_limit)
@@ -177,10 +183,19 @@ class Carrier:
         self._confirmation = "offset"
         self._confirm(offset)
 
-    def _confirm(self, offset: int) -> None:
+    def _confirm(self, offset: int, sha256: str | None = None) -> None:
         if offset != self._confirmed:
-            self._confirmed = offset
-            self._note(attempts.note_progress, offset)
+            self._confirmed, self._noted_at = offset, self._ways.clock.monotonic()
+            self._note(attempts.note_progress, offset, sha256)
+
+    def _note_prefix(self) -> None:
+        """The hash of what is sent so far: what a later process reads again has to be the same.
+
+        A journal that can't be written breaks no PATCH; less of the file is held to its hash then.
+        """
+        self._noted_at = self._ways.clock.monotonic()
+        with suppress(TryAgain):
+            self._note(attempts.note_prefix, self._digest.position, self._digest.hexdigest())
 
     def _start_over(self) -> None:
         """It is gone there: cleaned up, or lost. A new attempt from the first byte, but not for ever."""
@@ -229,7 +244,7 @@ class Carrier:
         self._confirmation, self._conflicts = "response", 0
         self._gauge.offset = tus.offset
         if tus.offset < tus.size:
-            self._confirm(tus.offset)
+            self._confirm(tus.offset, self._digest.hexdigest())
 
     def _blocks(self, file: OpenFile, length: int, until: float, *, is_last: bool) -> Iterator[memoryview]:
         """The bytes of one PATCH. Its last block goes out only if the file is still the one that was opened.
@@ -240,8 +255,11 @@ class Carrier:
         file.file.seek(self._digest.position)
         while left:
             self._stop_if_told()
-            if self._ways.clock.monotonic() > until:
+            now = self._ways.clock.monotonic()
+            if now > until:
                 raise _Overdue
+            if now - self._noted_at > NOTE_EVERY_S:
+                self._note_prefix()
             block = self._read(file, left)
             left -= len(block)
             if left == 0:
@@ -260,15 +278,26 @@ class Carrier:
         return block
 
     def _hash_until(self, file: OpenFile, offset: int) -> None:
-        """Read again what the server has, as far as its hash is not known here."""
+        """Read again what the server has, as far as its hash is not known here; and hold it to what was sent."""
         self._digest.rewind(offset)
-        if self._digest.position == offset:
+        stops = self._digest.stops(offset)
+        if not stops:
             return
-        file.file.seek(self._digest.position)
-        while self._digest.position < offset:
-            self._stop_if_told()
-            self._read(file, offset - self._digest.position)
+        for stop in stops:
+            self._read_until(file, stop)
+            self._digest.mark()
+            if not self._digest.agrees():
+                message = "the part of the file that was sent already changed, though its size and times did not"
+                raise GiveUp(ErrorCode.FILE_CHANGED, message, retryable=True)
+        self._digest.go_on_from(offset)
+        self._read_until(file, offset)
         self._compare(file.identity, file.current_identity())
+
+    def _read_until(self, file: OpenFile, stop: int) -> None:
+        file.file.seek(self._digest.position)
+        while self._digest.position < stop:
+            self._stop_if_told()
+            self._read(file, stop - self._digest.position)
 
     def _check_digest(self) -> None:
         wanted = self._upload.wanted_sha256

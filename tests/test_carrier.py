@@ -21,7 +21,7 @@ from sse_agent.carrier import MIB, Carrier, Gauge, Pace, Ways
 from sse_agent.digest import RunningDigest
 from sse_agent.errors import ErrorCode, GiveUp, Stopped, TryAgain
 from sse_agent.files import AllowedFolders
-from sse_agent.journal import Journal, transitions, uploads
+from sse_agent.journal import Journal, attempts, transitions, uploads
 from sse_agent.journal.transitions import Interrupted, Outcome
 from sse_agent.journal.uploads import Upload
 from sse_agent.messages import UploadStart
@@ -603,6 +603,82 @@ async def test_a_file_that_changed_between_two_attempts_is_not_resumed(
         there.asked()
         assert (await there.fails()).code is code
         assert there.asked() == []
+
+
+async def forge(there: Bench, at: int) -> None:
+    """Another byte at that place, and a journal that believes it has seen this file: no times tell of the change."""
+    with there.file.open("r+b") as same:
+        same.seek(at)
+        same.write(bytes([CONTENT[at % SIZE] ^ 1]))
+    with there.folders.open_file(there.file.name.encode()) as file:
+        identity = file.identity.to_text()
+    await there.journal.write(lambda tx: tx.run("UPDATE uploads SET file_identity = ?", identity))
+
+
+@pytest.mark.parametrize("confirmed", [1, 2])
+async def test_a_new_process_holds_what_was_sent_to_the_journalled_hash(tmp_path: Path, confirmed: int) -> None:
+    """The tus server may have forgotten the last bytes: what it is given again is held to the hash as well."""
+
+    def forgetful(exchange: Exchange, kept: Kept) -> None:
+        del kept.data[confirmed * MIB :]
+        exchange.answer(200, {"Upload-Offset": str(len(kept.data)), "Upload-Length": str(kept.size)})
+
+    def ends_at(place: int) -> Meddle:
+        def meddle(exchange: Exchange, kept: Kept | None) -> bool:
+            is_there = exchange.method == "PATCH" and kept is not None and len(kept.data) == place
+            if is_there:
+                exchange.close()
+            return is_there
+
+        return meddle
+
+    async with bench(tmp_path, both(ends_at(2 * MIB), once("HEAD", forgetful))) as there:
+        there.pace.body_limit = MIB
+        await there.add()
+        await there.fails(TryAgain)
+        upload = await there.upload()
+        assert (upload.hashed, upload.hashed_sha256) == (2 * MIB, hashlib.sha256(CONTENT[: 2 * MIB]).hexdigest())
+        await forge(there, 2 * MIB - 1)
+        there.asked()
+        changed = await there.fails()
+        assert (changed.code, changed.retryable) == (ErrorCode.FILE_CHANGED, True)
+        assert there.asked() == ["HEAD"], "nothing was sent"
+
+
+async def test_a_long_request_journals_the_hash_of_what_it_has_sent(tmp_path: Path) -> None:
+    """A process that dies in the middle of it leaves more than the last confirmed offset to hold the file to."""
+
+    def slow_then_gone(exchange: Exchange, kept: Kept) -> None:
+        Shelf.take(exchange, kept, MIB)
+        there.clock.at += carrier.NOTE_EVERY_S + 1
+        Shelf.take(exchange, kept, 2 * MIB)
+        exchange.close()
+
+    content = CONTENT * 8
+    async with bench(tmp_path, once("PATCH", slow_then_gone), content) as there:
+        there.pace.rate = 1e9
+        await there.add()
+        await there.fails(TryAgain)
+        upload = await there.upload()
+        assert upload.hashed >= MIB
+        assert upload.hashed_sha256 == hashlib.sha256(content[: upload.hashed]).hexdigest()
+        await forge(there, 5)
+        assert (await there.fails()).code is ErrorCode.FILE_CHANGED
+
+
+async def test_the_same_process_holds_what_it_reads_again_to_what_it_sent(tmp_path: Path) -> None:
+    digest = RunningDigest()
+    async with bench(tmp_path, once("PATCH", answering(503, count=MIB))) as there:
+        await there.add()
+        with pytest.raises(TryAgain):
+            await there.carry(digest)
+        await forge(there, 2 * MIB)
+        with pytest.raises(GiveUp) as changed:
+            await there.carry(digest)
+        assert changed.value.code is ErrorCode.FILE_CHANGED
+        await there.journal.write(attempts.start_over, "f", recreated=0)
+        await there.carry(digest)
+        assert there.stored(1) == there.file.read_bytes(), "a new attempt takes the file as it is"
 
 
 # --- being told to stop ---

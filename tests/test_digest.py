@@ -3,6 +3,8 @@
 import hashlib
 import random
 
+import pytest
+
 from sse_agent import digest
 from sse_agent.digest import DIGESTS_KEPT, Digests, RunningDigest
 
@@ -58,6 +60,47 @@ def test_a_long_patch_has_checkpoints_within() -> None:
         running.update(block)
     running.rewind(129 * 1024 * 1024)
     assert running.position == 128 * 1024 * 1024
+
+
+def read_again(running: RunningDigest, offset: int, content: bytes) -> bool:
+    """As a carrier does after trouble: stop where the digest says, and ask."""
+    for stop in running.stops(offset):
+        running.update(content[running.position : stop])
+        running.mark()
+        if not running.agrees():
+            return False
+    running.go_on_from(offset)
+    return True
+
+
+@pytest.mark.parametrize("offset", [0, 4000, 7321, 9999])
+@pytest.mark.parametrize("changed", [0, 4000, 7320, 9999])
+def test_what_was_sent_has_to_be_what_is_read_again_also_beyond_the_offset(offset: int, changed: int) -> None:
+    running = RunningDigest()
+    feed(running, 10_000)
+    running.rewind(offset)
+    other = CONTENT[:changed] + bytes([CONTENT[changed] ^ 1]) + CONTENT[changed + 1 :]
+    # What lies before the checkpoint is not read again, and needs not be: its hash is of what was sent.
+    assert read_again(running, offset, other) is (changed < offset // 1000 * 1000)
+
+
+@pytest.mark.parametrize("offset", [0, 3000, 5000, 8000])
+def test_a_new_process_holds_the_file_to_the_hash_that_it_is_told(offset: int) -> None:
+    for content, is_equal in ((CONTENT, True), (CONTENT[:4999] + b"?" + CONTENT[5000:], False)):
+        running = RunningDigest()
+        running.expect(5000, hashlib.sha256(CONTENT[:5000]).hexdigest())
+        assert read_again(running, offset, content) is is_equal
+        if is_equal:
+            assert (running.position, running.hexdigest()) == (offset, hashlib.sha256(CONTENT[:offset]).hexdigest())
+            assert running.stops(offset) == [], "asked once"
+
+
+def test_another_attempt_expects_nothing() -> None:
+    running = RunningDigest()
+    feed(running, 10_000)
+    running.rewind(0)
+    running.restart()
+    assert running.stops(0) == []
 
 
 def test_of_too_many_digests_the_one_that_rests_longest_goes() -> None:

@@ -13,7 +13,7 @@ def note_created(tx: Transaction, file_id: str, url: str, file_identity: str, si
     """The tus server's 201: from here on the upload can be resumed. The first PATCH ends at `sent_limit`."""
     tx.run(
         'UPDATE uploads SET url = ?, file_identity = ?, size = ?, "offset" = 0, furthest = 0, sent_limit = ?,'
-        " refusal = NULL, refusal_status = NULL WHERE file_id = ?",
+        " hashed = 0, hashed_sha256 = NULL, refusal = NULL, refusal_status = NULL WHERE file_id = ?",
         url,
         file_identity,
         size,
@@ -33,8 +33,13 @@ def note_sending(tx: Transaction, file_id: str, offset: int, sent_limit: int) ->
     )
 
 
-def note_progress(tx: Transaction, file_id: str, offset: int) -> None:
-    """What the tus server confirmed. Only further than ever is progress: a server that forgets can't keep it going."""
+def note_progress(tx: Transaction, file_id: str, offset: int, sha256: str | None = None) -> None:
+    """What the tus server confirmed, and the hash of it if known: note_prefix.
+
+    Only further than ever is progress: a server that forgets can't keep it going.
+    """
+    if sha256 is not None:
+        note_prefix(tx, file_id, offset, sha256)
     tx.run('UPDATE uploads SET "offset" = ? WHERE file_id = ?', offset, file_id)
     tx.run(
         "UPDATE uploads SET furthest = ?, tries = 0, progressed_at = ? WHERE file_id = ? AND furthest < ?",
@@ -43,6 +48,11 @@ def note_progress(tx: Transaction, file_id: str, offset: int) -> None:
         file_id,
         offset,
     )
+
+
+def note_prefix(tx: Transaction, file_id: str, length: int, sha256: str) -> None:
+    """The first `length` bytes of the file, as they were handed to the network, have this hash."""
+    tx.run("UPDATE uploads SET hashed = ?, hashed_sha256 = ? WHERE file_id = ?", length, sha256, file_id)
 
 
 def note_refusal(tx: Transaction, file_id: str, status: int, refusal: str) -> None:
@@ -59,8 +69,9 @@ def start_over(tx: Transaction, file_id: str, *, recreated: int) -> None:
     """A new attempt from the first byte; the old upload, if there is one, is to be deleted on the server."""
     give_back(tx, existing(tx, file_id))
     tx.run(
-        'UPDATE uploads SET url = NULL, attempt_id = ?, "offset" = 0, furthest = 0, sent_limit = 0, refusal = NULL,'
-        " refusal_status = NULL, file_identity = NULL, recreated = ? WHERE file_id = ?",
+        'UPDATE uploads SET url = NULL, attempt_id = ?, "offset" = 0, furthest = 0, sent_limit = 0, hashed = 0,'
+        " hashed_sha256 = NULL, refusal = NULL, refusal_status = NULL, file_identity = NULL, recreated = ?"
+        " WHERE file_id = ?",
         str(uuid.uuid4()),
         recreated,
         file_id,

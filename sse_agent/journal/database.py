@@ -22,7 +22,7 @@ from sse_agent.journal.lockfile import Lockfile
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MIGRATIONS = ("schema.sql",)
+MIGRATIONS = ("schema.sql", "prefix.sql")
 """Applied in order, each in one transaction; `user_version` counts them."""
 
 AT_ONCE = 64

@@ -42,6 +42,8 @@ class Upload:
     size: int | None
     offset: int
     sent_limit: int
+    hashed: int
+    hashed_sha256: str | None
     refusal: str | None
     refusal_status: int | None
     recreated: int
@@ -83,6 +85,8 @@ def upload_of(row: sqlite3.Row) -> Upload:
         size=row["size"],
         offset=row["offset"],
         sent_limit=row["sent_limit"],
+        hashed=row["hashed"],
+        hashed_sha256=row["hashed_sha256"],
         refusal=row["refusal"],
         refusal_status=row["refusal_status"],
         recreated=row["recreated"],
