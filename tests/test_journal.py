@@ -5,13 +5,17 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import anyio
 import pytest
 
 from sse_agent.errors import CannotStart, ErrorCode, ExitCode, TryAgain
-from sse_agent.journal import Transaction, inbox, opened
+from sse_agent.journal import Transaction, damage, inbox, opened, uploads
+from sse_agent.messages import UploadStart
+from tests.doubles import disks
 from tests.doubles.clock import FakeClock
 from tests.doubles.journals import CLIENT, ORIGIN, journal_in, receive
 
@@ -63,14 +67,102 @@ async def test_a_journal_of_another_control_plane_or_client_is_refused_with_78(
         assert journal.epoch == 2, "a refused start must not raise the epoch"
 
 
-async def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    damaged = b"this is no database" * 1000
-    (tmp_path / "journal.db").write_bytes(damaged)
+async def make_used(folder: Path) -> None:
+    """A journal with something in it, some of it in the log only, as a killed process leaves it."""
+    async with journal_in(folder) as journal:
+        for n in range(1, 200):
+            await receive(journal, n, "MESSAGE", {"text": "x" * 1000})
+        left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name, content in left.items():
+        (folder / name).write_bytes(content)
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 1000)
+
+
+def overwritten_in_the_middle(path: Path, pages: int = 20) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xff" * 4096 * pages)
+
+
+def cut(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(4096 * 5)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [no_database, overwritten_in_the_middle, cut, emptied])
+async def test_a_damaged_journal_is_put_aside_as_it_is_and_people_are_told(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    await make_used(tmp_path)
+    (tmp_path / "journal.db-wal").unlink()
+    harm(tmp_path / "journal.db")
+    damaged = (tmp_path / "journal.db").read_bytes()
     with pytest.raises(CannotStart, match="damaged") as refused:
         async with journal_in(tmp_path):
             pass
     assert refused.value.exit_code == ExitCode.WRONG_CONFIGURATION
-    assert (tmp_path / "journal.db").read_bytes() == damaged
+    [folder] = tmp_path.glob("damaged-*")
+    assert str(folder) in str(refused.value)
+    assert (folder / "journal.db").read_bytes() == damaged
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not (tmp_path / "journal.db").exists()
+    async with journal_in(tmp_path) as journal:
+        assert journal.epoch == 1, "an empty one, as the message said"
+
+
+async def test_what_only_the_log_has_is_put_aside_with_a_damaged_journal(tmp_path: Path) -> None:
+    await make_used(tmp_path)
+    log = (tmp_path / "journal.db-wal").read_bytes()
+    assert log
+    overwritten_in_the_middle(tmp_path / "journal.db", 400)
+    with pytest.raises(CannotStart, match="put aside"):
+        async with journal_in(tmp_path):
+            pass
+    [folder] = tmp_path.glob("damaged-*")
+    assert (folder / "journal.db-wal").read_bytes() == log
+
+
+async def test_looking_for_damage_leaves_a_whole_journal_alone(tmp_path: Path) -> None:
+    await make_used(tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in ("journal.db", "journal.db-wal")}
+    assert damage.found(tmp_path / "journal.db", was_used=True) is None
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    async with journal_in(tmp_path) as journal:
+        assert await journal.read(inbox.cursor) == "k1/199"
+
+
+async def test_an_empty_file_that_no_journal_was_in_is_the_beginning_of_one(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"")
+    async with journal_in(tmp_path) as journal:
+        assert journal.epoch == 1
+
+
+async def test_a_state_directory_that_cannot_be_written_is_told_from_one_in_use(tmp_path: Path) -> None:
+    (tmp_path / "journal.lock").mkdir()
+    with pytest.raises(CannotStart, match="can't be written") as refused:
+        async with journal_in(tmp_path):
+            pass
+    assert refused.value.exit_code == ExitCode.TRY_AGAIN
+
+
+async def test_a_journal_of_the_first_version_is_brought_up_to_date_with_all_it_has(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "journal.db") as old:
+        old.executescript(files("sse_agent.journal").joinpath("schema.sql").read_text())
+        old.execute("PRAGMA user_version=1")
+        old.execute("INSERT INTO about (key, value) VALUES ('cursor', 'k1/7')")
+    old.close()
+    async with journal_in(tmp_path) as journal:
+        assert await journal.read(inbox.cursor) == "k1/7"
+        start = UploadStart(file_id="f", file_name="a")
+        upload = await journal.write(uploads.add, "c", start, "https://tus.example.com/files/", None)
+        assert (upload.hashed, upload.hashed_sha256) == (0, None)
 
 
 async def test_a_journal_of_a_newer_agent_is_refused(tmp_path: Path) -> None:
@@ -203,11 +295,12 @@ async def test_damage_that_shows_up_later_ends_the_agent_with_words(tmp_path: Pa
         for n in range(1, 200):
             await receive(journal, n, "MESSAGE", {"text": "x" * 1000})
         await journal.read(lambda tx: tx.sql.execute("SELECT 1"))
-    with (tmp_path / "journal.db").open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * 4096 * 20)
-    with pytest.raises(CannotStart, match="damaged") as ended:
+    with pytest.raises(CannotStart, match="Start again: it will be put aside") as ended:
         async with journal_in(tmp_path) as journal:
+            # Pages in the log or in memory would hide it.
+            await disks.execute(journal, "PRAGMA wal_checkpoint(TRUNCATE)")
+            await disks.execute(journal, "PRAGMA shrink_memory")
+            overwritten_in_the_middle(tmp_path / "journal.db")
             for n in range(200, 400):
                 await receive(journal, n, "MESSAGE", {"text": "x" * 1000})
     assert ended.value.exit_code == ExitCode.WRONG_CONFIGURATION

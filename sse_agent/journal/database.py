@@ -6,7 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -17,10 +17,13 @@ import anyio
 
 from sse_agent.clock import Clock, timestamp
 from sse_agent.errors import AgentError, CannotStart, ErrorCode, ExitCode, TryAgain
+from sse_agent.journal import damage
 from sse_agent.journal.lockfile import Lockfile
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+JOURNAL = "journal.db"
 
 MIGRATIONS = ("schema.sql", "prefix.sql")
 """Applied in order, each in one transaction; `user_version` counts them."""
@@ -28,7 +31,12 @@ MIGRATIONS = ("schema.sql", "prefix.sql")
 AT_ONCE = 64
 """Steps that share a commit at most."""
 
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+_DISK_TROUBLE = {
+    sqlite3.SQLITE_FULL: "its disk is full: make room there",
+    sqlite3.SQLITE_READONLY: "its disk or folder is read-only: make it writable again",
+    sqlite3.SQLITE_IOERR: "its disk fails: the system's own log may say why",
+    sqlite3.SQLITE_CANTOPEN: "its folder can't be used any more: is the disk still there?",
+}
 # Somebody looks into the journal with a program of their own, and holds a lock for longer than we wait.
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -152,13 +160,14 @@ class Journal:
 def _translated(error: sqlite3.DatabaseError) -> AgentError | None:
     """What the caller can do about it; None for a bug."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _FULL:
-        reason = f"the journal can't be written: {error}; make room on its disk"
+    if code in _DISK_TROUBLE:
+        # query_only and max_page_count say the same as a disk would.
+        reason = f"the journal can't be written ({error}): {_DISK_TROUBLE[code]}. Commands wait until then"
         return TryAgain(reason, code=ErrorCode.DISK_FULL)
     if code in _BUSY:
         return TryAgain("another program holds a lock on the journal")
     if code in _BROKEN:
-        message = f"the journal is damaged ({error}); nothing more was written to it. Start again to learn what to do"
+        message = f"the journal is damaged ({error}); nothing more is written to it. Start again: it will be put aside"
         return CannotStart(message, ExitCode.WRONG_CONFIGURATION)
     return None
 
@@ -168,16 +177,18 @@ async def opened(state_dir: Path, *, origin: str, client_id: str, clock: Clock) 
     """The journal in `state_dir`, its epoch raised by one.
 
     Raises CannotStart: 75 if another process holds it, 78 if it belongs to another control plane or client,
-    75 if its disk is full or failing, 78 if it is damaged.
+    75 if its disk is full or failing, 78 if it was damaged and put aside.
     """
     lockfile = _lock(state_dir)
     thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
     try:
+        _refuse_damaged(state_dir / JOURNAL, lockfile, clock.now())
         # sqlite3 binds a connection to the thread that made it: the writer thread makes it.
-        connection = await asyncio.wrap_future(thread.submit(_connect, state_dir / "journal.db"))
+        connection = await asyncio.wrap_future(thread.submit(_connect, state_dir / JOURNAL))
         journal = Journal(connection, thread, client_id, clock)
         try:
             journal.journal_id, journal.epoch = await journal.write(_claim, origin)
+            _note_use(lockfile, journal.journal_id)
             yield journal
         finally:
             thread.submit(connection.close).result()
@@ -197,19 +208,45 @@ def _lock(state_dir: Path) -> Lockfile:
             "or give this one a state directory of its own (SSE_AGENT_STATE_DIR)"
         )
         raise CannotStart(message, ExitCode.TRY_AGAIN) from None
+    except OSError as error:
+        message = f"the state directory {state_dir} can't be written: {error.strerror}"
+        raise CannotStart(message, ExitCode.TRY_AGAIN) from None
+
+
+def _refuse_damaged(path: Path, lockfile: Lockfile, now: datetime) -> None:
+    wrong = damage.found(path, was_used=bool(lockfile.journal_id))
+    if wrong is None:
+        return
+    message = f"the journal {path} is damaged ({wrong}). "
+    try:
+        folder = damage.put_aside(path, now)
+        lockfile.journal_id = ""
+    except OSError as error:
+        message += f"It could not be put aside ({error.strerror}): move it away, and look after its disk"
+    else:
+        message += (
+            f"It was put aside, unchanged, as {folder}. Look after its disk, then start again: the agent begins with "
+            "an empty journal, and the control plane shows what was open as outcome unknown"
+        )
+    raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+
+
+def _note_use(lockfile: Lockfile, journal_id: str) -> None:
+    # Only so that an emptied file is told from a new one: a full disk need not keep the agent from starting.
+    with suppress(OSError):
+        if lockfile.journal_id != journal_id:
+            lockfile.journal_id = journal_id
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         return _open_and_migrate(path)
     except sqlite3.Error as error:
-        if (error.sqlite_errorcode & 0xFF) in _BROKEN:
-            message = (
-                f"the journal {path} is damaged ({error}); nothing was changed in it. Move it aside to start with "
-                "an empty one: the control plane will then show open commands as outcome unknown"
-            )
-            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
-        raise CannotStart(f"the journal {path} can't be opened: {error}", ExitCode.TRY_AGAIN) from None
+        known = _translated(error) if isinstance(error, sqlite3.DatabaseError) else None
+        if isinstance(known, CannotStart):
+            raise known from None
+        reason = known.reason if isinstance(known, TryAgain) else str(error)
+        raise CannotStart(f"{path} can't be opened: {reason}", ExitCode.TRY_AGAIN) from None
 
 
 def _open_and_migrate(path: Path) -> sqlite3.Connection:

@@ -1,5 +1,6 @@
 """One process a journal. The lock dies with its process, however that ends."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -16,16 +17,36 @@ else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+
+
 class Lockfile:
-    """Holds an exclusive lock on `path` until it is closed. Raises BlockingIOError if another process has it."""
+    """Holds an exclusive lock on `path` until it is closed.
+
+    Raises BlockingIOError if another process has it, another OSError if there can be no lock. `journal_id` names the
+    journal that was last used here, or is empty.
+    """
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             _lock(self._fd)
-        except OSError:
+        except OSError as error:
             os.close(self._fd)
-            raise BlockingIOError(f"{path} is locked") from None
+            if error.errno in _TAKEN:
+                raise BlockingIOError(error.errno, f"{path} is locked") from None
+            raise
+
+    @property
+    def journal_id(self) -> str:
+        """As written last."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return os.read(self._fd, 64).decode("ascii", "replace").strip()
+
+    @journal_id.setter
+    def journal_id(self, journal_id: str) -> None:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        os.ftruncate(self._fd, os.write(self._fd, journal_id.encode("ascii")))
 
     def close(self) -> None:
         """Let go of the lock."""

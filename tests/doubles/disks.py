@@ -10,12 +10,13 @@ from sse_agent.journal import Journal
 @asynccontextmanager
 async def unwritable(journal: Journal) -> AsyncIterator[None]:
     """Within the block SQLite answers as on a disk that can't be written. On the journal's own thread: no other may."""
-    await _execute(journal, "PRAGMA query_only=1")
+    await execute(journal, "PRAGMA query_only=1")
     try:
         yield
     finally:
-        await _execute(journal, "PRAGMA query_only=0")
+        await execute(journal, "PRAGMA query_only=0")
 
 
-async def _execute(journal: Journal, statement: str) -> None:
+async def execute(journal: Journal, statement: str) -> None:
+    """A statement of its own, outside any transaction."""
     await asyncio.wrap_future(journal._thread.submit(journal._connection.execute, statement))

@@ -1,0 +1,39 @@
+"""A damaged journal is put aside, whole, and people are told: never read on, never silently replaced."""
+
+import sqlite3
+from contextlib import closing, suppress
+from datetime import datetime
+from pathlib import Path
+
+PARTS = ("", "-wal", "-shm")
+
+
+def found(path: Path, *, was_used: bool) -> str | None:
+    """What is wrong with the database file, in SQLite's words; None if nothing is, or it is not there.
+
+    Read only: SQLite writes what is left of the log into a file that it opened for writing, when it closes it.
+    `was_used`: an empty file is what is left of a journal, not the beginning of one.
+    """
+    if not path.exists():
+        return None
+    if path.stat().st_size == 0:
+        return "the file is empty" if was_used else None
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        # Trouble of the disk, or of somebody's lock, is no damage: opening it for good will tell.
+        is_damage = (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        return str(error) if is_damage else None
+    return None if verdict == "ok" else verdict.splitlines()[-1]
+
+
+def put_aside(path: Path, now: datetime) -> Path:
+    """Move the database, with its log, into a folder of its own beside it. Returns the folder. Raises OSError."""
+    folder = path.with_name(f"damaged-{now:%Y%m%dT%H%M%SZ}")
+    folder.mkdir(mode=0o700)
+    # The database last: if this is broken off, the next start finds it damaged again.
+    for suffix in reversed(PARTS):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(folder / (path.name + suffix))
+    return folder
