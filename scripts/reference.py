@@ -30,6 +30,7 @@ EXAMPLES = {
     "tus_endpoint": "https://uploads.example.com/files/",
     "tus_token": "put-the-token-here",
     "upload_origins": '["https://uploads.example.com"]',
+    "commands": '["-LIST_FILES", "-MESSAGE"]',
     "max_concurrent_uploads": "4",
     "no_progress_hours": "24",
     "ca_file": "/etc/ssl/certs/company.pem",

@@ -25,7 +25,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError
 
 from sse_agent.errors import CannotStart, ExitCode
-from sse_agent.messages import Name
+from sse_agent.messages import CommandType, Name
 
 PREFIX = "SSE_AGENT_"
 SECRETS = ("token", "tus_token")
@@ -66,6 +66,15 @@ def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("expected absolute paths")
     return path
+
+
+def _of_one_kind(names: list[str]) -> list[str]:
+    known = list(CommandType)
+    if any(name.removeprefix("-") not in known for name in names):
+        raise ValueError(f"expected a JSON list of {', '.join(known)}")
+    if len({name.startswith("-") for name in names}) > 1:
+        raise ValueError("expected either what is carried out, or, each with a minus before it, what is refused")
+    return names
 
 
 def origin_of(url: str) -> str:
@@ -110,6 +119,11 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Origins that commands may name as tus servers, as a JSON list. Default: the endpoint's own.",
     )
+    commands: Annotated[list[str], AfterValidator(_of_one_kind)] = Field(
+        default_factory=list,
+        description="The only commands that are carried out, as a JSON list; or those that are switched off, each with"
+        ' a minus before it: ["-LIST_FILES", "-MESSAGE"]. Default: all are carried out.',
+    )
     max_concurrent_uploads: int = Field(default=4, ge=1, le=64, description="Uploads under way at the same time.")
     no_progress_hours: float = Field(
         default=24.0,
@@ -129,6 +143,13 @@ class Settings(BaseSettings):
     def origin(self) -> str:
         """The control plane's origin, which the journal is bound to."""
         return origin_of(self.control_plane_url)
+
+    @property
+    def allowed_commands(self) -> frozenset[CommandType]:
+        """What is carried out; no command can widen it."""
+        named = frozenset(CommandType(name.removeprefix("-")) for name in self.commands)
+        are_refused = not self.commands or self.commands[0].startswith("-")
+        return frozenset(CommandType) - named if are_refused else named
 
     @property
     def origins(self) -> frozenset[str]:

@@ -67,6 +67,7 @@ class Dispatcher:
         *,
         default_endpoint: str | None,
         upload_origins: frozenset[str],
+        allowed_commands: frozenset[CommandType],
         is_attended: Callable[[], bool],
         status: Callable[[], Awaitable[ClientStatus]],
         on_change: Callable[[], None],
@@ -78,6 +79,7 @@ class Dispatcher:
         self._bell = bell
         self._default_endpoint = default_endpoint
         self._upload_origins = upload_origins
+        self._switched_off = frozenset(CommandType) - allowed_commands
         self._is_attended = is_attended
         self._status = status
         self._on_change = on_change
@@ -116,6 +118,7 @@ class Dispatcher:
             await self._insist(lambda: self._finish(command, AckStatus.FAILED, inbox.poison(command)))
             return
         try:
+            self._check_allowed(command.type)
             payload = parse_payload(command.type, parse_envelope(command.body).payload)
             await self._insist(lambda: self._do(command, payload, group))
         except GiveUp as error:
@@ -123,6 +126,10 @@ class Dispatcher:
             await self._insist(lambda: self._finish(command, AckStatus.REJECTED, refusal))
         except Exception as bug:  # noqa: BLE001 - one bad command must not stop the others; the third time it is poison
             self._stumble(command, bug)
+
+    def _check_allowed(self, command_type: str) -> None:
+        if command_type in self._switched_off:
+            raise GiveUp(ErrorCode.NOT_ALLOWED, f"{command_type} is switched off in the agent's settings")
 
     def _stumble(self, command: Command, bug: Exception) -> None:
         self._feed.emit(CommandStumbled(command.command_id, command.type, command.attempts, repr(bug)[:500]))

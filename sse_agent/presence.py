@@ -15,6 +15,7 @@ from sse_agent.messages import (
     ClientConnected,
     ClientDisconnected,
     ClientStatus,
+    CommandType,
     Envelope,
     EventType,
     Hello,
@@ -26,7 +27,11 @@ from sse_agent.progress import ProgressTable
 STATUS_EVERY_S = 60.0
 LEAST_BETWEEN_S = 5.0
 UNFINISHED_SHOWN = 200
-CAPABILITIES = ["upload", "list", "chat"]
+CAPABILITIES = {
+    CommandType.UPLOAD_START: "upload",
+    CommandType.LIST_FILES: "list",
+    CommandType.MESSAGE: "chat",
+}
 
 
 class Presence:
@@ -41,6 +46,7 @@ class Presence:
         client_id: str,
         state_dir: Path,
         folders: list[str],
+        allowed_commands: frozenset[CommandType],
         announce: Callable[[Envelope], None],
         publish: Callable[[Envelope], None],
         on_change: Bell,
@@ -51,6 +57,7 @@ class Presence:
         self._client_id = client_id
         self._state_dir = state_dir
         self._folders = folders
+        self._capabilities = [words for command, words in CAPABILITIES.items() if command in allowed_commands]
         self._announce = announce
         self._publish = publish
         self._on_change = on_change
@@ -91,7 +98,7 @@ class Presence:
             platform=f"{platform.system()} {platform.release()}"[:200],
             hostname=platform.node()[:200],
             allowed_folders=self._folders,
-            capabilities=CAPABILITIES,
+            capabilities=self._capabilities,
             cursor=inbox.cursor(tx),
             uploads=uploads.counts(tx),
             unfinished=[uploads.summary(upload) for upload in uploads.unfinished(tx, UNFINISHED_SHOWN)],

@@ -1,5 +1,6 @@
 """Settings: where they come from, what is refused, and in which words."""
 
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 from sse_agent import config
 from sse_agent.config import Settings, load, make_state_dir, origin_of
 from sse_agent.errors import CannotStart, ExitCode
+from sse_agent.messages import CommandType
 
 NEEDED = {
     "control_plane_url": "https://control.example.com",
@@ -160,6 +162,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("allowed_folders", '["/srv/outgoing"', "expected a JSON list"),
     ("allowed_folders", '"/srv/outgoing"', "valid list"),
     ("allowed_folders", "[]", "at least 1"),
+    ("commands", '["SELF_DESTRUCT"]', "expected a JSON list of UPLOAD_START"),
+    ("commands", '["LIST_FILES", "-MESSAGE"]', "either what is carried out, or"),
     ("allowed_folders", '["outgoing"]', "expected absolute paths"),
     ("allowed_folders", '["~/outgoing"]', "expected absolute paths"),
     ("tus_endpoint", "http://tus.example.com/", "expected https"),
@@ -209,6 +213,22 @@ def test_a_file_that_cant_be_read_is_a_message_and_no_traceback(tmp_path: Path) 
 def test_plain_http_is_accepted_to_this_machine_itself(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("SSE_AGENT_CONTROL_PLANE_URL", url)
     assert load({}).control_plane_url == url.rstrip("/")
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(
+    ("named", "allowed"),
+    [
+        ([], set(CommandType)),
+        (["LIST_FILES", "GET_STATUS"], {CommandType.LIST_FILES, CommandType.GET_STATUS}),
+        (["-LIST_FILES", "-MESSAGE"], set(CommandType) - {CommandType.LIST_FILES, CommandType.MESSAGE}),
+    ],
+)
+def test_commands_are_named_that_are_carried_out_or_that_are_not(
+    monkeypatch: pytest.MonkeyPatch, named: list[str], allowed: set[CommandType]
+) -> None:
+    monkeypatch.setenv("SSE_AGENT_COMMANDS", json.dumps(named))
+    assert load({}).allowed_commands == allowed
 
 
 def test_an_origin_is_scheme_host_and_port_in_one_spelling() -> None:

@@ -16,7 +16,7 @@ from sse_agent.files import AllowedFolders, OpenFile
 from sse_agent.journal import Transaction, attempts, inbox, transitions, uploads
 from sse_agent.journal.transitions import Interrupted, Outcome, Trouble
 from sse_agent.lifecycle import UploadState, Wish
-from sse_agent.messages import FileList
+from sse_agent.messages import CommandType, FileList
 from tests.doubles.clock import FakeClock
 from tests.doubles.journals import acknowledgements, outgoing, receive
 from tests.doubles.station import station
@@ -34,6 +34,30 @@ def file(tmp_path: Path, name: str = "a.bin", content: bytes = b"content") -> No
     folder = tmp_path / "files"
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
+
+
+# --- what the settings switch off ---
+
+
+@pytest.mark.parametrize("kind", list(CommandType))
+async def test_a_switched_off_command_is_refused_whatever_it_holds_and_changes_nothing(
+    tmp_path: Path, kind: CommandType
+) -> None:
+    file(tmp_path)
+    async with alone(tmp_path, allowed_commands=frozenset(CommandType) - {kind}) as there:
+        whole = {"fileId": "f", "fileName": "a.bin", "text": "hello", "from": "Ann", "commands": [kind]}
+        for payload in ({}, whole):
+            ack = await there.answer(await there.tell(kind, **payload))
+            assert (ack["status"], ack["error"]["code"]) == ("rejected", "NOT_ALLOWED")
+            assert "switched off" in ack["error"]["message"]
+        assert await there.journal.read(uploads.counts) == {}
+        assert not [event for event in there.events if isinstance(event, MessageShown)]
+
+
+async def test_what_is_switched_off_says_nothing_of_the_rest(tmp_path: Path) -> None:
+    async with alone(tmp_path, allowed_commands=frozenset({CommandType.HEARTBEAT})) as there:
+        assert (await there.answer(await there.tell("HEARTBEAT")))["status"] == "completed"
+        assert (await there.answer(await there.tell("SELF_DESTRUCT")))["error"]["code"] == "UNKNOWN_TYPE"
 
 
 # --- commands that need no upload ---

@@ -11,7 +11,7 @@ import pytest
 import sse_agent
 from sse_agent.journal import Bell, Journal, Transaction, uploads
 from sse_agent.lifecycle import UploadState
-from sse_agent.messages import EVENT_LIMIT, Envelope, Hello, UploadStart, parse_envelope, parse_hello
+from sse_agent.messages import EVENT_LIMIT, CommandType, Envelope, Hello, UploadStart, parse_envelope, parse_hello
 from sse_agent.presence import STATUS_EVERY_S, Presence
 from sse_agent.progress import ProgressTable, Reading
 from tests.doubles.clock import FakeClock
@@ -55,6 +55,7 @@ async def rig(folder: Path, state_dir: Path | None = None) -> AsyncIterator[Rig]
             client_id=CLIENT,
             state_dir=state_dir or folder,
             folders=["/srv/outgoing"],
+            allowed_commands=frozenset(CommandType) - {CommandType.LIST_FILES},
             announce=lambda greeting: there.announced.append(greeting),
             publish=lambda status: there.publish(status),
             on_change=bell,
@@ -95,7 +96,8 @@ async def test_the_greeting_tells_the_whole_state_in_short(tmp_path: Path) -> No
         assert payload["uploads"] == {"queued": 1, "uploading": 1, "waiting": 1, "paused": 1, "complete": 1}
         assert {upload["fileId"] for upload in payload["unfinished"]} == {"q", "u", "w", "p"}
         assert payload["unfinished"][0]["fileId"] == "u", "what runs comes first"
-        assert all(payload[name] for name in ("platform", "hostname", "capabilities"))
+        assert all(payload[name] for name in ("platform", "hostname"))
+        assert payload["capabilities"] == ["upload", "chat"], "what is switched off is not offered"
 
 
 async def test_each_greeting_is_a_message_of_its_own(tmp_path: Path) -> None:

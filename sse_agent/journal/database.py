@@ -32,10 +32,10 @@ AT_ONCE = 64
 """Steps that share a commit at most."""
 
 _DISK_TROUBLE = {
-    sqlite3.SQLITE_FULL: "its disk is full: make room there",
-    sqlite3.SQLITE_READONLY: "its disk or folder is read-only: make it writable again",
-    sqlite3.SQLITE_IOERR: "its disk fails: the system's own log may say why",
-    sqlite3.SQLITE_CANTOPEN: "its folder can't be used any more: is the disk still there?",
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_READONLY: "its disk or folder has become read-only",
+    sqlite3.SQLITE_IOERR: "its disk fails, the system's log may say why",
+    sqlite3.SQLITE_CANTOPEN: "its folder can't be used any more",
 }
 # Somebody looks into the journal with a program of their own, and holds a lock for longer than we wait.
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
@@ -162,7 +162,7 @@ def _translated(error: sqlite3.DatabaseError) -> AgentError | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DISK_TROUBLE:
         # query_only and max_page_count say the same as a disk would.
-        reason = f"the journal can't be written ({error}): {_DISK_TROUBLE[code]}. Commands wait until then"
+        reason = f"the journal can't be written ({error}): {_DISK_TROUBLE[code]}"
         return TryAgain(reason, code=ErrorCode.DISK_FULL)
     if code in _BUSY:
         return TryAgain("another program holds a lock on the journal")

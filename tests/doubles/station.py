@@ -19,7 +19,7 @@ from sse_agent.files import AllowedFolders
 from sse_agent.journal import Bell, Journal, Transaction, transitions, uploads
 from sse_agent.journal import inbox as inbox_table
 from sse_agent.journal.uploads import Upload
-from sse_agent.messages import ClientStatus
+from sse_agent.messages import ClientStatus, CommandType
 from sse_agent.parking import Parking
 from sse_agent.progress import ProgressTable
 from sse_agent.terminator import Terminator
@@ -136,6 +136,7 @@ async def station(
     pace: Pace | None = None,
     no_progress: timedelta = timedelta(hours=24),
     is_attended: bool = True,
+    allowed_commands: frozenset[CommandType] = frozenset(CommandType),
     carries: bool = True,
     hold: type[AllowedFolders] = AllowedFolders,
 ) -> AsyncIterator[Station]:
@@ -179,6 +180,7 @@ async def station(
                 there.to_dispatcher,
                 default_endpoint=endpoint,
                 upload_origins=frozenset({origin_of(endpoint)}),
+                allowed_commands=allowed_commands,
                 is_attended=lambda: is_attended,
                 status=_status,
                 on_change=there.ring,
