@@ -1,8 +1,8 @@
 """Arguments and settings in, exit code out."""
 
 import argparse
+import re
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import anyio
 
 import sse_agent
-from sse_agent import agent, config
+from sse_agent import agent, bugs, config
 from sse_agent.clock import SystemClock
 from sse_agent.errors import CannotStart, ExitCode
 
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(wrong.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.STOPPED)
-    except Exception:  # noqa: BLE001 - the last who can say so
-        traceback.print_exc()
+    except Exception as bug:  # noqa: BLE001 - the last who can say so
+        print(bugs.report(bug), file=sys.stderr)
         print("sse-agent: this is a bug in the agent; its journal is whole, start it again", file=sys.stderr)
         return int(ExitCode.TRY_AGAIN)
     return result
@@ -39,7 +39,20 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **more)
 
     def error(self, message: str) -> NoReturn:
-        raise CannotStart(f"{message}\n{self.format_usage().rstrip()}", ExitCode.WRONG_CONFIGURATION)
+        raise CannotStart(f"{_without_values(message)}\n{self.format_usage().rstrip()}", ExitCode.WRONG_CONFIGURATION)
+
+
+def _without_values(message: str) -> str:
+    """What was typed in the wrong place may be a secret, and this goes into a service's log: only flags are named."""
+    unknown = re.match(r"unrecognized arguments: (.*)", message, re.DOTALL)
+    if unknown is None:
+        return re.sub(r":? '.*'(?= \(choose from|$)", "", message, flags=re.DOTALL)
+    flags = [word for word in re.split(r"[\s=]+", unknown[1]) if re.fullmatch(r"--[a-z]+(-[a-z]+)*", word)]
+    for flag in flags:
+        name = flag.removeprefix("--").replace("-", "_")
+        if name in config.SECRETS:
+            return f"{flag} is no flag: others could read it; set {config.PREFIX}{name.upper()}"
+    return f"unrecognized arguments: {' '.join(flags) or 'words that are no flags'}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +94,8 @@ def run(options: argparse.Namespace) -> int:
         else views.ConsoleView(clock)
     )
     try:
-        anyio.run(agent.run, settings, clock, view)
+        with bugs.told_without_words():
+            anyio.run(agent.run, settings, clock, view)
     except BaseExceptionGroup as group:
         cannot_start = group.subgroup(CannotStart)
         if cannot_start is None:

@@ -95,7 +95,9 @@ Token = Annotated[SecretStr, AfterValidator(_visible)]
 class Settings(BaseSettings):
     """What an operator decides. Frozen; read once at start; handed out piece by piece by agent.py."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     control_plane_url: Annotated[Url, AfterValidator(_without_query)] = Field(
         description="The control plane's address, such as https://control.example.com."

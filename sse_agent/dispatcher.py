@@ -9,6 +9,7 @@ from typing import TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from sse_agent import bugs
 from sse_agent.clock import Clock
 from sse_agent.config import origin_of
 from sse_agent.errors import ErrorCode, GiveUp, TryAgain
@@ -132,7 +133,7 @@ class Dispatcher:
             raise GiveUp(ErrorCode.NOT_ALLOWED, f"{command_type} is switched off in the agent's settings")
 
     def _stumble(self, command: Command, bug: Exception) -> None:
-        self._feed.emit(CommandStumbled(command.command_id, command.type, command.attempts, repr(bug)[:500]))
+        self._feed.emit(CommandStumbled(command.command_id, command.type, command.attempts, bugs.place(bug)))
 
     async def _do(self, command: Command, payload: Wire, group: TaskGroup) -> None:
         match payload:

@@ -297,7 +297,13 @@ def explain(error: httpx.HTTPError) -> str:
     """What happened, in words, for people who have to mend a network."""
     text = str(error).strip()
     if isinstance(error, httpx.ProxyError):
-        return f"the proxy did not let us through: {text}"
+        return f"the proxy did not let us through: {ascii(text[:100])[1:-1]}"
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its words repeat the header, the token's among them; those of the next one repeat what came.
+        return "the request can't be made of these headers"
+    if isinstance(error, httpx.RemoteProtocolError):
+        is_cut = "disconnected" in text or "closed" in text
+        return "the connection ended before the answer did" if is_cut else "what answered speaks no proper HTTP/1.1"
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {_CONNECT_S:.0f} s"
     if isinstance(error, httpx.TimeoutException):

@@ -1,15 +1,14 @@
 """uploads → tus → outbox: N at a time, the most urgent first, resumed from the server's offset."""
 
 import ssl
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
 
+from sse_agent import bugs
 from sse_agent.carrier import Carrier, Gauge, Ways
 from sse_agent.clock import Clock
 from sse_agent.config import origin_of
@@ -235,7 +234,9 @@ class Uploader:
         except TryAgain as later:
             return later
         except Exception as bug:  # noqa: BLE001 - one bad upload must not stop the others, nor be lost
-            self._feed.emit(CommandStumbled(run.upload.command_id, "UPLOAD_START", run.upload.tries + 1, _where(bug)))
+            self._feed.emit(
+                CommandStumbled(run.upload.command_id, "UPLOAD_START", run.upload.tries + 1, bugs.place(bug))
+            )
             return TryAgain(f"a bug in the agent: {type(bug).__name__}")
 
     async def _in_thread(self, run: _Run) -> Outcome:
@@ -359,13 +360,6 @@ def _judge(upload: Upload, later: TryAgain, now: datetime, no_progress: timedelt
         return GiveUp(later.code or ErrorCode.NO_PROGRESS, message, retryable=True)
     wait_s = NOT_NOW.wait_s(upload.tries, at_least_s=later.retry_after_s)
     return Trouble(later.reason, now + timedelta(seconds=wait_s))
-
-
-def _where(bug: Exception) -> str:
-    """Its kind and place. Its words may be somebody else's and tell an upload's URL."""
-    frames = traceback.extract_tb(bug.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return type(bug).__name__ + place
 
 
 def _name(upload: Upload) -> str:

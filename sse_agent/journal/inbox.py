@@ -1,6 +1,6 @@
 """Commands: each received once, acknowledged, carried out, finished once. The cursor moves in the same transaction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sse_agent.errors import ErrorCode, GiveUp
 from sse_agent.journal import outbox
@@ -17,7 +17,7 @@ class Arrival:
     command_id: str
     type: str
     lane: str
-    body: bytes
+    body: bytes = field(repr=False)
     refusal: GiveUp | None = None
 
 
@@ -27,7 +27,7 @@ class Command:
 
     command_id: str
     type: str
-    body: bytes
+    body: bytes = field(repr=False)
     attempts: int
 
 

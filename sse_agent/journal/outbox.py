@@ -1,6 +1,6 @@
 """Messages to the control plane: stored once, resent unchanged, in order within a lane."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sse_agent.journal.database import Transaction
 from sse_agent.lifecycle import DeliveryState
@@ -17,7 +17,7 @@ class Outgoing:
     message_id: str
     type: str
     lane: str
-    body: EnvelopeBytes
+    body: EnvelopeBytes = field(repr=False)
 
 
 def put(tx: Transaction, envelope: Envelope, *, lane: str, is_kept: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -37,7 +37,7 @@ class Outcome:
     """How a complete upload ended."""
 
     sha256: str
-    upload_id: str
+    upload_id: str = field(repr=False)
     confirmation: str
 
 

@@ -4,7 +4,7 @@ import http.client
 import logging
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
@@ -32,8 +32,8 @@ class Answer:
     """An answer of at most `ANSWER_LIMIT` bytes of body; header names are matched in any case."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 class Body:

@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from tusclient.client import TusClient
 from tusclient.uploader.uploader import Uploader
@@ -159,7 +160,10 @@ class TusUploader(Uploader):
     def _error(self, method: str, answer: Answer) -> AgentError:
         text = answer.body.decode(errors="replace")
         wait_s = asked_wait_s(answer.headers, self._session.clock.now())
-        secrets = [secret for secret in (self.url, self.upload_id, self._token) if secret]
+        # An S3 store's ID is `<key>+<multipart upload>`, and its errors name the key alone.
+        whole = [secret for secret in (self.url, self.upload_id, self._token) if secret]
+        parts = [part for secret in whole for part in secret.split("+") if len(part) >= 8]
+        secrets = [form for secret in (*whole, *parts) for form in (secret, quote(secret, safe=""))]
         return classify(method, answer.status, text, wait_s, secrets=secrets)
 
     def _read(self, length: int) -> Iterator[bytes]:
