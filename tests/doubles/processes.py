@@ -90,6 +90,12 @@ class Process:
         with self._heard:
             return len(self.events)
 
+    @property
+    def pid(self) -> int:
+        """While it runs."""
+        assert self._child is not None
+        return self._child.pid
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         assert self._child is not None

@@ -36,6 +36,10 @@ class Services:
         answer.raise_for_status()
         return str(answer.json()["id"])
 
+    def record(self, command_id: str) -> dict[str, Any]:
+        """The command as it is now."""
+        return self._get(f"/commands/{command_id}")
+
     def outcome(self, command_id: str, within_s: float = WITHIN_S) -> dict[str, Any]:
         """The command's record, as soon as it has an outcome."""
         until = time.monotonic() + within_s
