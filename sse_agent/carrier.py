@@ -90,7 +90,9 @@ class Carrier:
         self._digest = digest
         # Page-aligned: reading into memory that is not takes some processors several times as long.
         self._buffer = memoryview(mmap.mmap(-1, BLOCK))
+        # As journalled before a PATCH, and as it turned out to be: no byte from there on was handed to the network.
         self._sent_limit = upload.sent_limit
+        self._handed_over = upload.sent_limit if upload.url is not None else 0
         self._confirmed = upload.offset
         self._refusal = upload.refusal
         self._conflicts = 0
@@ -177,7 +179,7 @@ class Carrier:
             if not stranger.retryable:
                 raise
             self._disown(stranger.message)
-        if offset > self._sent_limit:
+        if offset > self._handed_over:
             self._disown("the tus server claims to have bytes that were never sent")
         self._gauge.offset = self._gauge.bytes_sent = offset
         self._confirmation = "offset"
@@ -225,26 +227,43 @@ class Carrier:
         try:
             tus.send(length, self._blocks(file, length, began + LONGEST_PATCH_S, is_last=is_last))
         except OffsetConflict:
+            self._note_handed_over(start + length)
             self._resync(tus)
             return
         except _Overdue:
+            self._note_handed_over(start + length)
             self._ways.pace.rate = (self._gauge.bytes_sent - start) / (self._ways.clock.monotonic() - began)
             self._ask(tus)
             return
         except (TryAgain, GiveUp) as error:
+            self._note_handed_over(start + length)
             if is_last and is_refusal(error):
                 self._judge(tus, error)
             if not isinstance(error, BodyLimit):
                 raise
             self._lower(length, error)
             return
+        self._handed_over = max(self._handed_over, start + length)
         if length >= MIB or not is_last:
             # Small files say little about the rate.
             self._ways.pace.learn(tus.offset - start, self._ways.clock.monotonic() - began)
         self._confirmation, self._conflicts = "response", 0
         self._gauge.offset = tus.offset
+        if tus.offset < start + length:
+            self._confirm(tus.offset)
+            # Else a server that keeps a byte at a time would have us send everything for each.
+            raise TryAgain("the tus server kept only a part of what was sent")
         if tus.offset < tus.size:
             self._confirm(tus.offset, self._digest.hexdigest())
+
+    def _note_handed_over(self, end: int) -> None:
+        """A PATCH up to `end` broke off: a server that claims all of it would claim what it never got."""
+        # The block under way may have arrived.
+        handed_over = min(end, self._gauge.bytes_sent + BLOCK)
+        self._handed_over = max(self._handed_over, handed_over)
+        if self._handed_over < self._sent_limit:
+            self._sent_limit = self._handed_over
+            self._note(attempts.note_handed_over, self._sent_limit)
 
     def _blocks(self, file: OpenFile, length: int, until: float, *, is_last: bool) -> Iterator[memoryview]:
         """The bytes of one PATCH. Its last block goes out only if the file is still the one that was opened.
@@ -325,7 +344,8 @@ class Carrier:
 
         Noted before anybody asks for the offset: after a crash in between, "all bytes are there" looks like success.
         """
-        status, words = getattr(error, "status", None) or 0, getattr(error, "reason", None) or str(error)
+        status = getattr(error, "status", None) or 0
+        words = error.message if isinstance(error, GiveUp) else error.reason
         self._refusal = words
         self._note(attempts.note_refusal, status, words)
         self._ask(tus)

@@ -50,6 +50,7 @@ POISONED_AFTER = 3
 LOOK_WITHIN_S = 1.0
 LIST_WITHIN_S = 30.0
 LISTINGS_AT_ONCE = 4
+LISTINGS_WAITING = 256
 
 T = TypeVar("T")
 Effects = list[Event]
@@ -206,6 +207,7 @@ class Dispatcher:
         """Aside from the loop: a slow disk must not hold up a pause."""
         status, error = AckStatus.REJECTED, None
         try:
+            await self._check_outbox()
             listing = await self._listed(request)
         except GiveUp as refusal:
             error = refusal
@@ -222,6 +224,12 @@ class Dispatcher:
         else:
             refused = error
             await self._insist(lambda: self._finish(command, status, refused))
+
+    async def _check_outbox(self) -> None:
+        """While nothing gets through, listings would fill the disk: a small command, up to 256 KiB of answer."""
+        waiting = await self._journal.read(outbox.pending_of, EventType.FILE_LIST, LISTINGS_WAITING)
+        if waiting >= LISTINGS_WAITING:
+            raise GiveUp(ErrorCode.TOO_MANY, f"{waiting} listings wait to be sent already")
 
     async def _listed(self, request: ListFiles) -> FileList:
         with anyio.fail_after(LIST_WITHIN_S):

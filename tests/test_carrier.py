@@ -147,6 +147,17 @@ def answering(status: int, body: bytes = b"", count: int | None = None) -> Calla
     return act
 
 
+def answer_head(offset: int) -> Meddle:
+    """Every HEAD is answered with that offset."""
+
+    def meddle(exchange: Exchange, kept: Kept | None) -> bool:
+        if exchange.method == "HEAD" and kept is not None:
+            exchange.answer(200, {"Upload-Offset": str(offset), "Upload-Length": str(kept.size)})
+        return exchange.method == "HEAD"
+
+    return meddle
+
+
 def store_and_say_nothing(exchange: Exchange, kept: Kept) -> None:
     Shelf.take(exchange, kept)
     exchange.close()
@@ -285,7 +296,7 @@ async def test_the_url_is_durable_before_the_first_byte_and_no_second_upload_is_
         await there.fails(TryAgain)
         upload = await there.upload()
         assert upload.url == f"{there.endpoint}5ecre7-0"
-        assert upload.sent_limit == SIZE
+        assert 0 < upload.sent_limit < SIZE, "what was handed over, not what was going to be"
         assert (await there.carry()).sha256 == hashlib.sha256(CONTENT).hexdigest()
         assert there.asked() == ["POST", f"PATCH 0+{SIZE}", "HEAD", f"PATCH 0+{SIZE}"]
 
@@ -523,6 +534,33 @@ async def test_an_upload_that_cannot_be_ours_is_given_up_and_a_later_try_starts_
         assert (refused.code, refused.retryable) == (ErrorCode.SERVER_REFUSED, True)
         assert (await there.carry()).upload_id == "5ecre7-1"
         assert there.stored(1) == CONTENT
+
+
+async def test_bytes_that_were_announced_and_never_handed_over_are_not_believed_to_have_arrived(tmp_path: Path) -> None:
+    """The server breaks the only PATCH off at its beginning, and then claims to have all of it."""
+    claims = answer_head(len(CONTENT * 16))
+    async with bench(tmp_path, both(once("PATCH", hang_up), claims), CONTENT * 16) as there:
+        there.pace.rate = 1e9
+        await there.add()
+        await there.fails(TryAgain)
+        disowned = await there.fails()
+        assert (disowned.code, disowned.retryable) == (ErrorCode.SERVER_REFUSED, True)
+        assert "never sent" in disowned.message
+        assert (await there.upload()).url is None
+
+
+async def test_a_server_that_keeps_a_part_of_each_request_gets_no_tight_loop(tmp_path: Path) -> None:
+    def one_byte_more(exchange: Exchange, kept: Kept) -> None:
+        Shelf.take(exchange, kept, 1)
+        exchange.drain()
+        exchange.answer(204, {"Upload-Offset": str(len(kept.data))})
+
+    async with bench(tmp_path, once("PATCH", one_byte_more)) as there:
+        await there.add()
+        assert "only a part" in (await there.fails(TryAgain)).reason
+        assert (await there.upload()).offset == 1
+        await there.carry()
+        assert there.stored() == CONTENT
 
 
 async def test_an_upload_that_is_gone_starts_over_but_not_for_ever(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from sse_agent import dispatcher
 from sse_agent.errors import ErrorCode, GiveUp, TryAgain
 from sse_agent.events import CommandFinished, CommandStumbled, JournalTrouble, MessageShown, UploadQueued
 from sse_agent.files import AllowedFolders, OpenFile
@@ -34,6 +35,23 @@ def file(tmp_path: Path, name: str = "a.bin", content: bytes = b"content") -> No
     folder = tmp_path / "files"
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
+
+
+# --- answers that pile up ---
+
+
+async def test_listings_that_nobody_takes_are_refused_before_they_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "LISTINGS_WAITING", 3)
+    async with alone(tmp_path) as there:
+        for _ in range(3):
+            assert (await there.answer(await there.tell("LIST_FILES")))["status"] == "completed"
+        refused = await there.answer(await there.tell("LIST_FILES"))
+        assert (refused["status"], refused["error"]["code"]) == ("rejected", "TOO_MANY")
+        assert (await there.answer(await there.tell("HEARTBEAT")))["status"] == "completed"
+        await there.journal.write(lambda tx: tx.run("DELETE FROM outbox WHERE type = 'FILE_LIST'"))
+        assert (await there.answer(await there.tell("LIST_FILES")))["status"] == "completed"
 
 
 # --- what the settings switch off ---

@@ -33,6 +33,11 @@ def note_sending(tx: Transaction, file_id: str, offset: int, sent_limit: int) ->
     )
 
 
+def note_handed_over(tx: Transaction, file_id: str, sent_limit: int) -> None:
+    """A PATCH broke off: less was handed to the network than was going to be."""
+    tx.run("UPDATE uploads SET sent_limit = ? WHERE file_id = ?", sent_limit, file_id)
+
+
 def note_progress(tx: Transaction, file_id: str, offset: int, sha256: str | None = None) -> None:
     """What the tus server confirmed, and the hash of it if known: note_prefix.
 

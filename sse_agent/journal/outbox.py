@@ -105,6 +105,12 @@ def counts(tx: Transaction) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
+def pending_of(tx: Transaction, kind: EventType, most: int) -> int:
+    """How many messages of that type wait to be sent; counted up to `most`."""
+    row = tx.one("SELECT count(*) FROM (SELECT 1 FROM outbox WHERE state = 'pending' AND type = ? LIMIT ?)", kind, most)
+    return int(row[0]) if row else 0
+
+
 def prune(tx: Transaction, before: str) -> int:
     """Drop what was sent or buried before that instant."""
     return tx.run("DELETE FROM outbox WHERE at < ? AND state != ?", before, DeliveryState.PENDING)
