@@ -16,18 +16,15 @@ from sse_agent.errors import ErrorCode, GiveUp, TryAgain
 from sse_agent.events import (
     CommandFinished,
     CommandStumbled,
-    Event,
     Feed,
     JournalTrouble,
     MessageShown,
-    UploadEnded,
-    UploadPaused,
-    UploadQueued,
 )
 from sse_agent.files import NOT_FOUND_MESSAGE, AllowedFolders
-from sse_agent.journal import Bell, Journal, Transaction, inbox, outbox, transitions, uploads
+from sse_agent.journal import Bell, Journal, Transaction, inbox, outbox, transitions, uploads, wishes
 from sse_agent.journal.inbox import Command
-from sse_agent.lifecycle import UploadState, Wish
+from sse_agent.journal.wishes import Effects
+from sse_agent.lifecycle import UploadState
 from sse_agent.messages import (
     AckStatus,
     Chat,
@@ -53,7 +50,6 @@ LISTINGS_AT_ONCE = 4
 LISTINGS_WAITING = 256
 
 T = TypeVar("T")
-Effects = list[Event]
 
 
 class Dispatcher:
@@ -308,7 +304,7 @@ def start_upload(
             return _finished(tx, command, AckStatus.REJECTED, found)
         upload = uploads.add(tx, command.command_id, start, endpoint, found)
         inbox.leave_open(tx, command.command_id, start.file_id)
-        return [queued(upload, "new")]
+        return [wishes.queued(upload, "new")]
     if known.identity != start.identity():
         error = GiveUp(ErrorCode.FILE_ID_IN_USE, "another upload has this fileId already")
         return _finished(tx, command, AckStatus.REJECTED, error)
@@ -316,7 +312,7 @@ def start_upload(
 
 
 def _start_again(tx: Transaction, command: Command, start: UploadStart, known: uploads.Upload) -> Effects:
-    if not _is_over(known):
+    if not wishes.is_over(known):
         uploads.take_over(tx, known, start)
     if known.outcome_id is None:
         inbox.leave_open(tx, command.command_id, start.file_id)
@@ -331,75 +327,34 @@ def _start_again(tx: Transaction, command: Command, start: UploadStart, known: u
 
 
 def pause_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
-    """UPLOAD_PAUSE. One under way is stopped by its carrier, which looks at the wish."""
-    upload = uploads.find(tx, file_id)
-    if upload is None:
-        return _finished(tx, command, AckStatus.REJECTED, _unknown())
-    if _is_over(upload) or upload.state is UploadState.FAILED or upload.wish is Wish.CANCEL:
-        return _finished(tx, command, AckStatus.REJECTED, _wrong_state(upload))
-    effects: Effects = []
-    if upload.wish is not Wish.PAUSE:
-        uploads.wish(tx, file_id, Wish.PAUSE, command.command_id)
-        if upload.state is not UploadState.UPLOADING:
-            moved = transitions.pause(tx, upload)
-            effects.append(UploadPaused(file_id, moved.offset))
-    return [*effects, *_finished(tx, command, AckStatus.COMPLETED)]
+    """UPLOAD_PAUSE."""
+    return _granted(tx, command, lambda: wishes.pause(tx, file_id, command.command_id))
 
 
 def resume_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
-    """UPLOAD_RESUME: of a paused upload, or of a failed one that is retryable."""
-    upload = uploads.find(tx, file_id)
-    if upload is None:
-        return _finished(tx, command, AckStatus.REJECTED, _unknown())
-    if _is_over(upload) or upload.wish is Wish.CANCEL:
-        return _finished(tx, command, AckStatus.REJECTED, _wrong_state(upload))
-    effects: Effects = []
-    if upload.wish is not Wish.RUN or upload.state in (UploadState.PAUSED, UploadState.FAILED):
-        uploads.wish(tx, file_id, Wish.RUN, command.command_id)
-    if upload.state in (UploadState.PAUSED, UploadState.FAILED):
-        moved = transitions.revive(tx, upload)
-        effects.append(queued(moved, "resumed"))
-    return [*effects, *_finished(tx, command, AckStatus.COMPLETED)]
+    """UPLOAD_RESUME."""
+    by = parse_envelope(command.body).actor or ""
+    return _granted(tx, command, lambda: wishes.resume(tx, file_id, command.command_id, by))
 
 
 def cancel_upload(tx: Transaction, command: Command, file_id: str) -> Effects:
-    """UPLOAD_CANCEL: final. For one under way the command stays open until its carrier has let go."""
-    upload = uploads.find(tx, file_id)
-    if upload is None:
+    """UPLOAD_CANCEL. For one under way the command stays open until its carrier has let go."""
+    if uploads.find(tx, file_id) is None:
         uploads.remember_cancelled(tx, file_id)
         return _finished(tx, command, AckStatus.COMPLETED)
-    if upload.state is UploadState.CANCELLED:
-        return _finished(tx, command, AckStatus.COMPLETED)
-    if _is_over(upload):
-        return _finished(tx, command, AckStatus.REJECTED, _wrong_state(upload))
-    uploads.wish(tx, file_id, Wish.CANCEL, command.command_id)
-    if upload.state is UploadState.UPLOADING:
+    try:
+        effects = wishes.cancel(tx, file_id, command.command_id)
+    except GiveUp as refusal:
+        return _finished(tx, command, AckStatus.REJECTED, refusal)
+    if uploads.existing(tx, file_id).state is UploadState.UPLOADING:
         inbox.leave_open(tx, command.command_id, file_id)
-        return []
-    moved = transitions.cancel(tx, upload)
-    return [ended(moved, transitions.CANCELLED), *_finished(tx, command, AckStatus.COMPLETED)]
+        return effects
+    return [*effects, *_finished(tx, command, AckStatus.COMPLETED)]
 
 
-def _is_over(upload: uploads.Upload) -> bool:
-    is_dead = upload.state is UploadState.FAILED and not upload.is_retryable
-    return is_dead or upload.state in (UploadState.COMPLETE, UploadState.CANCELLED)
-
-
-def _unknown() -> GiveUp:
-    return GiveUp(ErrorCode.NOT_FOUND, "no upload has this fileId")
-
-
-def _wrong_state(upload: uploads.Upload) -> GiveUp:
-    state = "being cancelled" if upload.wish is Wish.CANCEL and not _is_over(upload) else upload.state
-    return GiveUp(ErrorCode.WRONG_STATE, f"the upload is {state}")
-
-
-def queued(upload: uploads.Upload, why: str) -> UploadQueued:
-    """The event of an upload that stands in the queue."""
-    name = upload.name.decode(errors="surrogateescape")
-    return UploadQueued(upload.file_id, name, upload.known_size, upload.offset, upload.priority, why)
-
-
-def ended(upload: uploads.Upload, error: GiveUp) -> UploadEnded:
-    """The event of an upload that failed or was cancelled."""
-    return UploadEnded(upload.file_id, upload.state, error.code, error.message, error.detail, error.retryable)
+def _granted(tx: Transaction, command: Command, grant: Callable[[], Effects]) -> Effects:
+    try:
+        effects = grant()
+    except GiveUp as refusal:
+        return _finished(tx, command, AckStatus.REJECTED, refusal)
+    return [*effects, *_finished(tx, command, AckStatus.COMPLETED)]

@@ -137,7 +137,7 @@ class CommandStumbled(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadQueued(Event):
-    """An upload stands in the queue: new, resumed, revived or displaced."""
+    """An upload stands in the queue. `overruled_by`: who resumed, from afar, what was paused at this machine."""
 
     name: ClassVar[str] = "upload.queued"
     file_id: str
@@ -146,6 +146,7 @@ class UploadQueued(Event):
     offset: int
     priority: int
     why: str
+    overruled_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +188,12 @@ class UploadWaiting(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadPaused(Event):
-    """Paused by a person."""
+    """Paused by a person; `here`: one at this machine."""
 
     name: ClassVar[str] = "upload.paused"
     file_id: str
     offset: int
+    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)

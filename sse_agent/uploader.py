@@ -19,14 +19,11 @@ from sse_agent.events import (
     Event,
     Feed,
     UploadCompleted,
-    UploadEnded,
-    UploadPaused,
     UploadProgressed,
-    UploadQueued,
     UploadStarted,
     UploadWaiting,
 )
-from sse_agent.journal import Bell, Journal, Transaction, attempts, planning, transitions, uploads
+from sse_agent.journal import Bell, Journal, Transaction, attempts, planning, transitions, uploads, wishes
 from sse_agent.journal.transitions import Interrupted, Outcome, Result, Trouble
 from sse_agent.journal.uploads import Upload
 from sse_agent.lifecycle import UNFINISHED, UploadState
@@ -206,7 +203,7 @@ class Uploader:
         """From `uploading` to whatever comes of it."""
         upload = run.upload
         self._feed.emit(
-            UploadStarted(upload.file_id, _name(upload), upload.known_size, upload.offset, upload.tries + 1)
+            UploadStarted(upload.file_id, wishes.name_of(upload), upload.known_size, upload.offset, upload.tries + 1)
         )
         result: Result | TryAgain = Interrupted()
         try:
@@ -362,22 +359,23 @@ def _judge(upload: Upload, later: TryAgain, now: datetime, no_progress: timedelt
     return Trouble(later.reason, now + timedelta(seconds=wait_s))
 
 
-def _name(upload: Upload) -> str:
-    return upload.name.decode(errors="surrogateescape")
-
-
 def _event_of(upload: Upload, result: Result) -> Event:
     """What became of an attempt, by the state it led to."""
     if upload.state is UploadState.COMPLETE and isinstance(result, Outcome):
         return UploadCompleted(
-            upload.file_id, _name(upload), upload.known_size, result.sha256, upload.seconds, result.confirmation
+            upload.file_id,
+            wishes.name_of(upload),
+            upload.known_size,
+            result.sha256,
+            upload.seconds,
+            result.confirmation,
         )
     if upload.state is UploadState.PAUSED:
-        return UploadPaused(upload.file_id, upload.offset)
+        return wishes.paused(upload)
     if upload.state is UploadState.WAITING and upload.next_try_at is not None:
         return UploadWaiting(upload.file_id, upload.offset, upload.reason or "", upload.next_try_at, upload.tries)
     if upload.state in (UploadState.QUEUED, UploadState.WAITING):
         why = upload.reason or "displaced"
-        return UploadQueued(upload.file_id, _name(upload), upload.known_size, upload.offset, upload.priority, why)
+        return wishes.queued(upload, why)
     error = result if isinstance(result, GiveUp) and upload.state is UploadState.FAILED else transitions.CANCELLED
-    return UploadEnded(upload.file_id, upload.state, error.code, error.message, error.detail, error.retryable)
+    return wishes.ended(upload, error)

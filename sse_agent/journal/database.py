@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 JOURNAL = "journal.db"
 
-MIGRATIONS = ("schema.sql", "prefix.sql")
+MIGRATIONS = ("schema.sql", "prefix.sql", "wishes.sql")
 """Applied in order, each in one transaction; `user_version` counts them."""
 
 AT_ONCE = 64

@@ -36,6 +36,7 @@ class Upload:
     revision: int
     wish: Wish
     wish_command_id: str | None
+    is_paused_here: bool
     attempt_id: str
     url: str | None = field(repr=False)
     file_identity: str | None
@@ -79,6 +80,7 @@ def upload_of(row: sqlite3.Row) -> Upload:
         revision=row["revision"],
         wish=Wish(row["wish"]),
         wish_command_id=row["wish_command_id"],
+        is_paused_here=bool(row["paused_here"]),
         attempt_id=row["attempt_id"],
         url=row["url"],
         file_identity=row["file_identity"],
@@ -194,9 +196,15 @@ def take_over(tx: Transaction, upload: Upload, start: UploadStart) -> None:
     )
 
 
-def wish(tx: Transaction, file_id: str, wanted: Wish, command_id: str) -> None:
-    """What people want of it from now on; whoever carries the upload looks here."""
-    tx.run("UPDATE uploads SET wish = ?, wish_command_id = ? WHERE file_id = ?", wanted, command_id, file_id)
+def wish(tx: Transaction, file_id: str, wanted: Wish, command_id: str | None) -> None:
+    """What people want of it from now on; whoever carries the upload looks here. No command: a person here wants it."""
+    tx.run(
+        "UPDATE uploads SET wish = ?, wish_command_id = ?, paused_here = ? WHERE file_id = ?",
+        wanted,
+        command_id,
+        wanted is Wish.PAUSE and command_id is None,
+        file_id,
+    )
 
 
 def remember_cancelled(tx: Transaction, file_id: str) -> None:
