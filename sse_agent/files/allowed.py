@@ -23,6 +23,7 @@ from sse_agent.messages import FileList
 T = TypeVar("T")
 
 NOT_FOUND_MESSAGE = "no such file in the allowed folders"
+_OUTSIDE = "it lies outside the allowed folders"
 
 if sys.platform == "win32":
     from sse_agent.files.bypath import PathFolder, final_path
@@ -51,24 +52,42 @@ class _Allowed:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise Unsuitable("it is no regular file")
-            self._check_mount(status.st_dev)
+            self._check_mount(status.st_dev, descriptor)
             file = OpenFile(descriptor, parts[-1], status)
             undo.pop_all()
         return file
 
     def page(self, parts: Parts, path: str, after: bytes, limit: int) -> FileList:
         with self.folder.open_directory(parts) as directory:
-            self._check_mount(directory.status.st_dev)
+            self._check_mount(directory.status.st_dev, directory.descriptor)
             return listing.page(path, directory.names, directory.lstat, after, limit)
 
-    def _check_mount(self, device: int) -> None:
+    def _check_mount(self, device: int, descriptor: int | None) -> None:
         """Another disk mounted in the folder is welcome; a /proc in a chroot there is not."""
-        if device != self.device and (kind := kernels_own(device)):
+        if device != self.device and (kind := kernels_own(device, descriptor=descriptor)):
             raise Unsuitable(f"it is on a file system of the kernel, {kind}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a name means in one folder. With a flaw it means nothing there, and `parts` are those of no file.
+
+    They are looked for all the same: a name that lies outside by its spelling alone must not be refused sooner than
+    one of which nothing is there. It would tell what links the folder's own path has.
+    """
+
+    parts: Parts
+    flaw: str = ""
+
+
 class AllowedFolders:
-    """Holds the folders open from start to end. Blocking, and safe to be used by several threads."""
+    """Holds the folders open from start to end. Blocking, and safe to be used by several threads.
+
+    A hard link is a name like any other and is opened: a file has no true name, and snapshots, backups and package
+    stores are full of files with several. It gains its maker nothing where `fs.protected_hardlinks` is 1, as
+    distributions set it: only who owns a file, or may read and write it, can link it, and could as well copy it.
+    Where it is 0, people who are not to read what the agent can read must not be able to write to its folders.
+    """
 
     def __init__(self, folders: Sequence[Path], *, hold: Callable[[Path], Folder] = _hold) -> None:
         """Raises CannotStart: 78 for what is no folder or a kernel's own, 77 for what may not be opened."""
@@ -87,15 +106,11 @@ class AllowedFolders:
     def open_file(self, name: bytes) -> OpenFile:
         """The regular file of that name: absolute, or relative to the first folder that has it.
 
-        Raises GiveUp, `NOT_FOUND`, and TryAgain for a passing trouble of the machine.
+        Raises GiveUp, `NOT_FOUND`, and TryAgain for a passing trouble of the machine. What is outside, missing, no
+        regular file or not readable is refused in the same words and after the same work.
         """
 
-        def take(allowed: _Allowed, parts: Parts) -> OpenFile:
-            if not parts:
-                raise Unsuitable("it is an allowed folder itself")
-            return allowed.open_file(parts)
-
-        return self._first(name, take)
+        return self._first(name, lambda allowed, parts: allowed.open_file(parts), directory=False)
 
     def list(self, path: bytes | None, cursor: str | None, limit: int) -> FileList:
         """One page, 1 to 1000 entries, of the folder `path`, named as a file is; None: of the allowed folders.
@@ -108,35 +123,41 @@ class AllowedFolders:
             return listing.page("", by_name, lambda name: by_name[name].status(), after, limit)
         shown = listing.shown(path)
         name = path[:-1] if len(path) > 1 and path.endswith(b"/") else path
-        return self._first(name, lambda allowed, parts: allowed.page(parts, shown, after, limit))
+        return self._first(name, lambda allowed, parts: allowed.page(parts, shown, after, limit), directory=True)
 
-    def _first(self, name: bytes, take: Callable[[_Allowed, Parts], T]) -> T:
+    def _first(self, name: bytes, take: Callable[[_Allowed, Parts], T], *, directory: bool) -> T:
         """What `take` makes of the first place where that works."""
-        reasons: builtins.list[str] = []
-        for allowed, parts in self._places(name):
+        reasons: dict[str, None] = {}
+        for allowed, place in self._places(name, directory=directory):
             try:
-                names.check(parts)
-                return take(allowed, parts)
+                found = take(allowed, place.parts)
+                if not place.flaw:
+                    return found
+                # Somebody has made what is looked for in vain.
+                if isinstance(found, OpenFile):
+                    found.close()
+                reason = place.flaw
             except Unsuitable as unsuitable:
-                reasons.append(str(unsuitable))
+                reason = str(unsuitable)
             except OSError as error:
                 # Going on to the next folder would make "the first that has it" a matter of luck.
                 if is_passing(error):
                     raise not_now("the file could not be opened", error) from None
-                reasons.append(why(error))
-        raise _not_found(name, "; ".join(reasons) or "it lies outside the allowed folders")
+                reason = why(error)
+            reasons[place.flaw or reason] = None
+        true_ones = [reason for reason in reasons if reason != _OUTSIDE]
+        raise _not_found(name, "; ".join(true_ones) or _OUTSIDE)
 
-    def _places(self, name: bytes) -> Iterator[tuple[_Allowed, Parts]]:
+    def _places(self, name: bytes, *, directory: bool) -> Iterator[tuple[_Allowed, _Place]]:
+        """An absolute name is held against each spelling of each folder, any other one against each folder."""
         try:
-            components = names.split(name)
+            components, flaw = names.split(name), ""
         except Unsuitable as unsuitable:
-            raise _not_found(name, str(unsuitable)) from None
+            components, flaw = (name[:1].strip(b"/"),), str(unsuitable)
         is_absolute = names.is_absolute(components)
         for allowed in self._allowed:
             for spelling in allowed.spellings if is_absolute else [()]:
-                parts = names.beneath(components, spelling)
-                if parts is not None:
-                    yield allowed, parts
+                yield allowed, _nowhere(flaw, 1) if flaw else _place(components, spelling, directory=directory)
 
     def close(self) -> None:
         """Let go of the folders; what is open stays open."""
@@ -149,6 +170,23 @@ class AllowedFolders:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _place(components: Parts, spelling: Parts, *, directory: bool) -> _Place:
+    parts, depth = names.beneath(components, spelling), len(components) - len(spelling)
+    if parts is None:
+        return _nowhere(_OUTSIDE, depth)
+    if not parts and not directory:
+        return _nowhere("it is an allowed folder itself", depth)
+    try:
+        names.check(parts)
+    except Unsuitable as unsuitable:
+        return _nowhere(str(unsuitable), depth)
+    return _Place(parts)
+
+
+def _nowhere(flaw: str, depth: int) -> _Place:
+    return _Place((names.NO_FILE,) * max(1, min(depth, names.DEPTH_LIMIT)), flaw)
 
 
 def _not_found(name: bytes, reason: str) -> GiveUp:

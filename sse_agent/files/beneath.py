@@ -2,7 +2,10 @@
 
 There are two forms with the same results. `openat2` (Linux 5.6, openat2(2)) lets the kernel walk the whole name;
 `walk` opens one part after the other, each relative to the one before. Neither has a moment between looking and
-opening in which a directory could be swapped for a link to elsewhere.
+opening in which a directory could be swapped for a link to elsewhere. scripts/confinement_race tries.
+
+Whatever is refused is refused after the same work, as far as it is ours: as many lookups, and for each as many calls
+as the name has parts. What the kernel does within one call (a directory read from the disk) is not evened out.
 """
 
 import ctypes
@@ -11,11 +14,11 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sse_agent.files.folder import Directory
-from sse_agent.files.names import Parts, Unsuitable
+from sse_agent.files.names import NO_FILE, Parts, Unsuitable
 
 Opener = Callable[[int, Parts, int], int]
 """(descriptor of the folder, parts, flags) → descriptor."""
@@ -30,6 +33,7 @@ _O_PATH = _flags("O_PATH")
 _O_NOFOLLOW = _flags("O_NOFOLLOW")
 # O_PATH asks for no right to read a directory, only to pass through it; without it O_RDONLY (0) does.
 _PLACE = _O_PATH | _flags("O_DIRECTORY", "O_CLOEXEC")
+_LOOK = _O_PATH | _flags("O_CLOEXEC")
 _DIRECTORY = os.O_RDONLY | _flags("O_DIRECTORY", "O_CLOEXEC", "O_NONBLOCK")
 # Without O_NONBLOCK a FIFO would hold the thread for ever. A raw openat2 needs O_LARGEFILE where `long` has 32 bits.
 _FILE = os.O_RDONLY | _flags("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_LARGEFILE")
@@ -37,14 +41,20 @@ _FILE = os.O_RDONLY | _flags("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_LARGEFILE
 
 def walk(folder: int, parts: Parts, flags: int) -> int:
     """The portable form. Raises OSError; ENOTDIR or ELOOP where a part is a link."""
-    at = folder
+    at, to_go = folder, len(parts)
     try:
         for part in parts[:-1]:
             below = os.open(part, _PLACE | _O_NOFOLLOW, dir_fd=at)
             if at != folder:
                 os.close(at)
-            at = below
+            at, to_go = below, to_go - 1
         return os.open(parts[-1] if parts else b".", flags | _O_NOFOLLOW, dir_fd=at)
+    except OSError:
+        # How far it got, and so which directories are there, must not show in the time.
+        for _ in range(to_go - 1):
+            with suppress(OSError):
+                os.close(os.open(b".", _PLACE, dir_fd=folder))
+        raise
     finally:
         if at != folder:
             os.close(at)
@@ -99,22 +109,30 @@ def open_beneath(folder: int, parts: Parts, opener: Opener, *, directory: bool =
     """A descriptor of the file or directory there. Raises OSError, and Unsuitable for what is no regular file."""
     if directory:
         return opener(folder, parts, _DIRECTORY)
-    if _O_PATH:
-        _look(folder, parts, opener)
-    return opener(folder, parts, _FILE)
+    if not _O_PATH or (refusal := _look(folder, parts, opener)) is None:
+        return opener(folder, parts, _FILE)
+    # What may not be read is found out by the second lookup only; for the rest it is made up for.
+    with suppress(OSError):
+        os.close(opener(folder, (*parts[:-1], NO_FILE), _LOOK))
+    raise refusal
 
 
-def _look(folder: int, parts: Parts, opener: Opener) -> None:
+def _look(folder: int, parts: Parts, opener: Opener) -> OSError | Unsuitable | None:
     """Opening a FIFO wakes its writer, opening some devices does things: O_PATH finds out without opening.
 
-    That is courtesy; what counts is the kind of what is opened afterwards.
+    That is courtesy; what counts is the kind of what is opened afterwards. Returns why it can't be opened.
     """
-    descriptor = opener(folder, parts, _O_PATH | _flags("O_CLOEXEC"))
+    refusal: OSError | Unsuitable | None = None
+    try:
+        descriptor = opener(folder, parts, _LOOK)
+    except OSError as error:
+        refusal, descriptor = error, os.dup(folder)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unsuitable("it is no regular file")
+            refusal = refusal or Unsuitable("it is no regular file")
     finally:
         os.close(descriptor)
+    return refusal
 
 
 class HeldFolder:
@@ -142,6 +160,7 @@ class HeldFolder:
                     names=(os.fsencode(entry.name) for entry in entries),
                     lstat=lambda name: os.stat(name, dir_fd=descriptor, follow_symlinks=False),
                     status=os.fstat(descriptor),
+                    descriptor=descriptor,
                 )
         finally:
             os.close(descriptor)

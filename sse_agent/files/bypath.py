@@ -68,6 +68,7 @@ class PathFolder:
                 names=(os.fsencode(entry.name) for entry in entries),
                 lstat=lambda name: os.lstat(os.path.join(wanted, os.fsdecode(name))),  # noqa: PTH118 - no normalising
                 status=os.lstat(wanted),
+                descriptor=None,
             )
 
     def status(self) -> os.stat_result:

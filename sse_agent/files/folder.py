@@ -11,11 +11,15 @@ from sse_agent.files.names import Parts
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """An open directory: the names in it, in no order, and what each one is. No link is followed."""
+    """An open directory: the names in it, in no order, and what each one is. No link is followed.
+
+    `descriptor`: its own, where the platform has one for a directory.
+    """
 
     names: Iterator[bytes]
     lstat: Callable[[bytes], os.stat_result]
     status: os.stat_result
+    descriptor: int | None
 
 
 class Folder(Protocol):

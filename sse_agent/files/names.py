@@ -9,6 +9,8 @@ Parts = tuple[bytes, ...]
 
 NAME_LIMIT = 4096
 DEPTH_LIMIT = 64
+NO_FILE = b"no such file"
+"""Looked for where nothing is to be found. If somebody makes it, it is still not given out for another name."""
 WINDOWS = os.name == "nt"
 
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file; the superscript digits count as digits there.
