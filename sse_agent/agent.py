@@ -11,15 +11,18 @@ import anyio
 
 import sse_agent
 from sse_agent import config, signals
+from sse_agent.board import Board
 from sse_agent.carrier import Pace, Ways
 from sse_agent.clock import Clock, timestamp
 from sse_agent.config import Settings, origin_of
 from sse_agent.credentials import FixedToken
+from sse_agent.desk import Desk
 from sse_agent.dispatcher import Dispatcher
 from sse_agent.errors import Parked, TryAgain
 from sse_agent.events import AgentStarted, AgentStopped, AgentStopping, Feed, JournalTrouble, MessageShown
 from sse_agent.files import AllowedFolders
-from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, uploads
+from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, tries, uploads
+from sse_agent.localapi import LocalApi, status_of
 from sse_agent.messages import MESSAGE_LIMIT, Chat, EventType, event
 from sse_agent.parking import Parking
 from sse_agent.presence import Presence
@@ -63,7 +66,7 @@ class _Parts:
 
 async def run(settings: Settings, clock: Clock, view: View) -> None:
     """Run until a signal asks to stop, then drain within `DRAIN_S` seconds. Raises CannotStart."""
-    feed = Feed()
+    feed, board = Feed(), Board()
     config.make_state_dir(settings.state_dir)
     tls = trust(settings.ca_file)
     async with AsyncExitStack() as stack:
@@ -79,9 +82,10 @@ async def run(settings: Settings, clock: Clock, view: View) -> None:
             Transport(settings.control_plane_url, speaker, credential, tls, clock)
         )
         await journal.write(_recover)
+        stack.enter_context(feed.listening(lambda event: board.apply(event, clock.monotonic(), clock.now())))
         feed.emit(await journal.read(_started, settings.control_plane_url, journal.epoch))
         sender_bell = Bell()
-        parts = _wire(settings, clock, feed, view, journal, folders, transport, sender_bell)
+        parts = _wire(settings, clock, feed, board, view, journal, folders, transport, sender_bell)
         async with anyio.create_task_group() as viewing:
             viewing.start_soon(view.run, feed, _saying(settings.client_id, clock, feed, journal, sender_bell))
             reason = await _work(parts, stop, feed)
@@ -120,6 +124,7 @@ def _wire(
     settings: Settings,
     clock: Clock,
     feed: Feed,
+    board: Board,
     view: View,
     journal: Journal,
     folders: AllowedFolders,
@@ -201,8 +206,10 @@ def _wire(
     session = TusSession(trust=servers.trust, proxies=servers.proxies, clock=clock)
     terminator = Terminator(journal, clock, parking, to_terminator, session, servers.token_for)
     pruner = _pruning(journal, clock)
+    desk = Desk(journal, feed, on_change=uploads_changed)
+    local = LocalApi(settings.state_dir, desk, lambda: status_of(board, clock.monotonic()))
     # The stream comes last: when the first command arrives, everybody is there.
-    loops = [sender.run, uploader.run, dispatcher.run, presence.run, terminator.run, pruner, stream.run]
+    loops = [sender.run, uploader.run, dispatcher.run, presence.run, terminator.run, pruner, local.run, stream.run]
     return _Parts(loops, sender, presence)
 
 
@@ -232,6 +239,7 @@ def _pruning(journal: Journal, clock: Clock) -> Loop:
 
 def _prune(tx: Transaction) -> None:
     before = timestamp(tx.now - KEPT)
+    tries.forget_ended(tx, before)
     for table in (inbox, uploads, outbox):
         table.prune(tx, before)
 

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -26,6 +26,8 @@ from pydantic_settings.exceptions import SettingsError
 
 from sse_agent.errors import CannotStart, ExitCode
 from sse_agent.messages import CommandType, Name
+
+S = TypeVar("S", bound=BaseSettings)
 
 PREFIX = "SSE_AGENT_"
 SECRETS = ("token", "tus_token")
@@ -92,6 +94,15 @@ Url = Annotated[str, AfterValidator(_checked_url)]
 Token = Annotated[SecretStr, AfterValidator(_visible)]
 
 
+StateDir = Annotated[
+    Path,
+    Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("sse-agent")),
+        description="Where the journal lives, made with mode 0700. Default: the platform's state folder.",
+    ),
+]
+
+
 class Settings(BaseSettings):
     """What an operator decides. Frozen; read once at start; handed out piece by piece by agent.py."""
 
@@ -106,10 +117,7 @@ class Settings(BaseSettings):
         description="This agent's ID: 1 to 128 letters, digits and . _ ~ -; never reused for another."
     )
     token: Token = Field(description="The bearer token for the control plane. Never a flag: others could read it.")
-    state_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_state_dir("sse-agent")),
-        description="Where the journal lives, made with mode 0700. Default: the platform's state folder.",
-    )
+    state_dir: StateDir
     allowed_folders: list[Annotated[Path, AfterValidator(_absolute)]] = Field(
         min_length=1, description='The only folders that files are read from, as a JSON list: ["/srv/outgoing"].'
     )
@@ -160,19 +168,43 @@ class Settings(BaseSettings):
         return frozenset(origin_of(url) for url in named)
 
 
+class Place(BaseSettings):
+    """Which agent is meant, for whoever only looks at one."""
+
+    model_config = Settings.model_config
+
+    state_dir: StateDir
+
+
 def load(flags: Mapping[str, str], settings_file: Path | None = None, directory: Path | None = None) -> Settings:
     """Flags over environment over `.env` (in `directory`, the present one by default) over the settings file.
 
     `flags` maps a field's name to its text. Raises CannotStart, exit code 78, naming each wrong setting and what was
     expected of it.
     """
-    env_file = (directory or Path.cwd()) / ".env"
-    named = settings_file or _named_settings_file()
+    env_file, toml_file = _settings_files(settings_file, directory)
+    settings = _loaded(Settings, flags, env_file, toml_file)
+    _keep_out_of_allowed_folders(settings, env_file, toml_file)
+    return settings
+
+
+def load_state_dir(flags: Mapping[str, str], settings_file: Path | None = None) -> Path:
+    """The state directory alone, whatever else is missing or wrong. Raises CannotStart."""
+    return _loaded(Place, flags, *_settings_files(settings_file, None)).state_dir
+
+
+def _settings_files(named: Path | None, directory: Path | None) -> tuple[Path, Path]:
+    """Where `.env` and the TOML file are, if they are."""
+    named = named or _named_settings_file()
     if named and not named.is_file():
         raise CannotStart(f"the settings file {named} is not there", ExitCode.WRONG_CONFIGURATION)
     toml_file = named or Path(platformdirs.user_config_dir("sse-agent")) / "settings.toml"
+    return (directory or Path.cwd()) / ".env", toml_file
+
+
+def _loaded(model: type[S], flags: Mapping[str, str], env_file: Path, toml_file: Path) -> S:
     try:
-        settings = _with_sources(flags, env_file, toml_file)()
+        return _with_sources(model, flags, env_file, toml_file)()
     except ValidationError as error:
         raise CannotStart(explain(error), ExitCode.WRONG_CONFIGURATION) from None
     except SettingsError as error:
@@ -188,8 +220,6 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
     except OSError as error:
         message = f"the settings file {error.filename} can't be read: {error.strerror}"
         raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
-    _keep_out_of_allowed_folders(settings, env_file, toml_file)
-    return settings
 
 
 def explain(error: ValidationError, prefix: str = PREFIX) -> str:
@@ -229,8 +259,8 @@ class _Flags(EnvSettingsSource):
         return self._flags
 
 
-def _with_sources(flags: Mapping[str, str], env_file: Path, toml_file: Path) -> type[Settings]:
-    class Loaded(Settings):
+def _with_sources(model: type[S], flags: Mapping[str, str], env_file: Path, toml_file: Path) -> type[S]:
+    class Loaded(model):  # type: ignore[misc, valid-type]
         @classmethod
         def settings_customise_sources(
             cls,

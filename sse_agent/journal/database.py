@@ -4,9 +4,9 @@ import asyncio
 import sqlite3
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -88,7 +88,7 @@ class Journal:
     ) -> None:
         self._connection = connection
         self._thread = thread
-        self._client_id = client_id
+        self.client_id = client_id
         self._clock = clock
         self._steps: deque[_Step] = deque()
         self.journal_id = ""
@@ -142,7 +142,7 @@ class Journal:
         return True
 
     def _transact(self, steps: list[_Step]) -> list[Any]:
-        transaction = Transaction(self._connection, self._client_id, self._clock.now())
+        transaction = Transaction(self._connection, self.client_id, self._clock.now())
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -179,24 +179,39 @@ async def opened(state_dir: Path, *, origin: str, client_id: str, clock: Clock) 
     Raises CannotStart: 75 if another process holds it, 78 if it belongs to another control plane or client,
     75 if its disk is full or failing, 78 if it was damaged and put aside.
     """
-    lockfile = _lock(state_dir)
-    thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-    try:
-        _refuse_damaged(state_dir / JOURNAL, lockfile, clock.now())
-        # sqlite3 binds a connection to the thread that made it: the writer thread makes it.
-        connection = await asyncio.wrap_future(thread.submit(_connect, state_dir / JOURNAL))
-        journal = Journal(connection, thread, client_id, clock)
-        try:
+    with held(state_dir, clock.now()) as lockfile:
+        async with connected(state_dir / JOURNAL, clock, client_id) as journal:
             journal.journal_id, journal.epoch = await journal.write(_claim, origin)
             _note_use(lockfile, journal.journal_id)
             yield journal
+
+
+@contextmanager
+def held(state_dir: Path, now: datetime) -> Iterator[Lockfile]:
+    """Within the block no other process opens the journal there, and it is whole. Raises CannotStart."""
+    lockfile = _lock(state_dir)
+    try:
+        _refuse_damaged(state_dir / JOURNAL, lockfile, now)
+        yield lockfile
+    finally:
+        lockfile.close()
+
+
+@asynccontextmanager
+async def connected(path: Path, clock: Clock, client_id: str) -> AsyncIterator[Journal]:
+    """The database, with its thread. Raises CannotStart."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+    try:
+        # sqlite3 binds a connection to the thread that made it: the writer thread makes it.
+        connection = await asyncio.wrap_future(thread.submit(_connect, path))
+        try:
+            yield Journal(connection, thread, client_id, clock)
         finally:
             thread.submit(connection.close).result()
     except TryAgain as trouble:
         raise CannotStart(trouble.reason, ExitCode.TRY_AGAIN) from None
     finally:
         thread.shutdown()
-        lockfile.close()
 
 
 def _lock(state_dir: Path) -> Lockfile:

@@ -1,5 +1,7 @@
 """Messages to the control plane: stored once, resent unchanged, in order within a lane."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sse_agent.journal.database import Transaction
@@ -72,6 +74,32 @@ def bury(tx: Transaction, message_id: str, refusal: str) -> None:
     """Refused for good: a dead letter, for people to look at."""
     tx.run(
         "UPDATE outbox SET state = ?, refusal = ? WHERE message_id = ?", DeliveryState.DEAD, refusal[:500], message_id
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was refused for good."""
+
+    message_id: str
+    type: str
+    at: str
+    refusal: str
+
+
+def dead(tx: Transaction, limit: int) -> list[DeadLetter]:
+    """Dead letters, oldest first."""
+    rows = tx.all("SELECT * FROM outbox WHERE state = 'dead' ORDER BY seq LIMIT ?", limit)
+    return [DeadLetter(row["message_id"], row["type"], row["at"], row["refusal"] or "") for row in rows]
+
+
+def revive(tx: Transaction, message_ids: Sequence[str] | None) -> int:
+    """Dead letters are to be sent again; all without IDs. Returns how many."""
+    return tx.run(
+        "UPDATE outbox SET state = ?1, refusal = NULL WHERE state = 'dead'"
+        " AND (?2 IS NULL OR message_id IN (SELECT value FROM json_each(?2)))",
+        DeliveryState.PENDING,
+        None if message_ids is None else json.dumps(list(message_ids)),
     )
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from sse_agent.clock import timestamp
 from sse_agent.errors import ErrorCode, GiveUp
-from sse_agent.journal import attempts, inbox, outbox
+from sse_agent.journal import attempts, inbox, outbox, tries
 from sse_agent.journal.database import Transaction
 from sse_agent.journal.uploads import Upload, existing, upload_of
 from sse_agent.lifecycle import UploadSignal, UploadState, Wish, after
@@ -58,8 +58,26 @@ Result = Outcome | GiveUp | Trouble | Interrupted
 
 
 def settle(tx: Transaction, file_id: str, result: Result, seconds: float) -> Upload:
-    """An attempt is over. A wish that came meanwhile is stronger than trouble; only completion beats a cancel."""
-    upload = existing(tx, file_id)
+    """An attempt is over, and noted as a try."""
+    settled = _settle(tx, existing(tx, file_id), result, seconds)
+    tries.note(tx, settled, seconds, _why(result))
+    return settled
+
+
+def _why(result: Result) -> str:
+    match result:
+        case Outcome():
+            return "all bytes were there when its last answer was lost" if result.confirmation == "offset" else ""
+        case Trouble():
+            return result.reason
+        case Interrupted():
+            return "broken off at this machine"
+        case GiveUp():
+            return f"{result.code}: {result.detail or result.message}"
+
+
+def _settle(tx: Transaction, upload: Upload, result: Result, seconds: float) -> Upload:
+    """A wish that came meanwhile is stronger than trouble; only completion beats a cancel."""
     if isinstance(result, Outcome):
         return complete(tx, upload, result, seconds)
     if upload.wish is Wish.CANCEL:
@@ -203,7 +221,7 @@ def fail(tx: Transaction, upload: Upload, error: GiveUp, seconds: float) -> Uplo
 def recover(tx: Transaction) -> None:
     """At start, before anything runs: what the last process carried is queued again, or as people wish."""
     for row in tx.all("SELECT * FROM uploads WHERE state = 'uploading'"):
-        displace(tx, upload_of(row), 0.0)
+        tries.note(tx, displace(tx, upload_of(row), 0.0), 0.0, "the agent ended in the middle of it")
     # At once, for what was in the way may have been this machine; and with patience, for it may need a moment.
     tx.run("UPDATE uploads SET next_try_at = min(next_try_at, ?) WHERE state = 'waiting'", tx.at)
     tx.run("UPDATE uploads SET tries = 0 WHERE state IN ('queued', 'waiting')")

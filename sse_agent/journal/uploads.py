@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -57,6 +58,8 @@ class Upload:
     message: str | None
     is_retryable: bool
     outcome_id: str | None
+    created_at: str
+    finished_at: str | None
 
     @property
     def known_size(self) -> int:
@@ -101,6 +104,8 @@ def upload_of(row: sqlite3.Row) -> Upload:
         message=row["message"],
         is_retryable=bool(row["retryable"]),
         outcome_id=row["outcome_id"],
+        created_at=row["created_at"],
+        finished_at=row["finished_at"],
     )
 
 
@@ -116,6 +121,39 @@ def existing(tx: Transaction, file_id: str) -> Upload:
     if upload is None:
         raise LookupError(f"no upload {file_id}")
     return upload
+
+
+def ids_in(tx: Transaction, states: Collection[UploadState], after: int, limit: int) -> list[tuple[int, str]]:
+    """The next uploads in these states that can still change, as (n, file ID), in the order of their arrival."""
+    rows = tx.all(
+        "SELECT n, file_id FROM uploads WHERE state IN (SELECT value FROM json_each(?)) AND n > ?"
+        " AND (state != 'failed' OR retryable) ORDER BY n LIMIT ?",
+        json.dumps(list(states)),
+        after,
+        limit,
+    )
+    return [(row["n"], row["file_id"]) for row in rows]
+
+
+def chosen(
+    tx: Transaction, states: Collection[str], contains: bytes, after: int, limit: int
+) -> list[tuple[int, Upload]]:
+    """The next uploads, as (n, upload), in the order of their arrival: of all states if none is named."""
+    rows = tx.all(
+        "SELECT * FROM uploads WHERE n > ?1 AND (?2 = '[]' OR state IN (SELECT value FROM json_each(?2)))"
+        " AND (length(?3) = 0 OR instr(name, ?3)) ORDER BY n LIMIT ?4",
+        after,
+        json.dumps(list(states)),
+        contains,
+        limit,
+    )
+    return [(row["n"], upload_of(row)) for row in rows]
+
+
+def try_now(tx: Transaction, file_id: str) -> bool:
+    """A waiting upload does not wait any longer. False if it does not wait."""
+    statement = "UPDATE uploads SET next_try_at = ? WHERE file_id = ? AND state = 'waiting'"
+    return tx.run(statement, tx.at, file_id) == 1
 
 
 def waiting_ids(tx: Transaction) -> set[str]:

@@ -1,0 +1,63 @@
+"""The answer of the running agent; or, when none runs, what its journal says and takes."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from sse_agent.clock import SystemClock
+from sse_agent.desk import Desk
+from sse_agent.errors import CannotStart, ExitCode
+from sse_agent.events import Feed
+from sse_agent.journal import opened_at_rest
+from sse_agent.localapi import ANSWER_LIMIT, WITHIN_S, LocalApi, socket_name
+
+Json = dict[str, Any]
+
+
+def ask(state_dir: Path, do: str, **members: Any) -> Json:
+    """The answer to one request of the local API. Raises CannotStart when there is none, or it is an error."""
+    line = json.dumps({"do": do, **members}).encode() + b"\n"
+    answer = _from_agent(state_dir, line) or anyio.run(_from_journal, state_dir, line)
+    if not answer["ok"]:
+        error = answer["error"]
+        code = ExitCode.TRY_AGAIN if error["code"] == "TRY_AGAIN" else ExitCode.WRONG_CONFIGURATION
+        raise CannotStart(f"{error['message']} ({error['code']})", code)
+    return answer
+
+
+def _from_agent(state_dir: Path, line: bytes) -> Json | None:
+    """None when no agent listens there."""
+    try:
+        with socket_name(state_dir) as name, socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(WITHIN_S + 5)
+            connection.connect(name)
+            connection.sendall(line)
+            return _read(connection)
+    except (FileNotFoundError, ConnectionRefusedError, AttributeError):
+        return None
+    except PermissionError:
+        message = f"the agent's socket in {state_dir} is its own user's: run this as that user (sudo -u …)"
+        raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
+    except (OSError, ValueError) as error:
+        why = "it did not answer in time" if isinstance(error, TimeoutError) else "its answer was cut off"
+        raise CannotStart(f"the agent runs, but {why}", ExitCode.TRY_AGAIN) from None
+
+
+def _read(connection: socket.socket) -> Json:
+    parts, size = [], 0
+    while part := connection.recv(65536):
+        parts.append(part)
+        size += len(part)
+        if size > ANSWER_LIMIT:
+            raise ValueError("an answer without end")
+    answer: Json = json.loads(b"".join(parts))
+    return answer
+
+
+async def _from_journal(state_dir: Path, line: bytes) -> Json:
+    async with opened_at_rest(state_dir, SystemClock()) as journal:
+        desk = Desk(journal, Feed(), on_change=lambda: None)
+        return await LocalApi(state_dir, desk, lambda: {"running": False, "clientId": journal.client_id}).answer(line)
