@@ -33,7 +33,7 @@ class StreamEvent:
 
     id: str
     type: str
-    data: str
+    data: str = field(repr=False)
     is_truncated: bool
 
 
@@ -53,10 +53,10 @@ class Block:
 class _Pending:
     """The fields of a block whose blank line has not come; `data` as lines for httpx-sse."""
 
+    bytes_left: int
     last_event_id: bytes | None = None
     type: bytes = b""
     data: bytearray = field(default_factory=bytearray)
-    bytes_left: int = EVENT_BYTES_LIMIT
     is_truncated: bool = False
 
     def add_data(self, value: bytes) -> None:
@@ -84,9 +84,10 @@ class EventStreamGuard:
     """The bytes of one connection in, blocks out; no I/O.
 
     `last_event_id` is what an event inherits before the stream names one. Raises ValueError if it is no possible ID.
+    `limit` is EVENT_BYTES_LIMIT, or less where that is too much to try everything out.
     """
 
-    def __init__(self, last_event_id: str = "") -> None:
+    def __init__(self, last_event_id: str = "", *, limit: int = EVENT_BYTES_LIMIT) -> None:
         if re.search(r"[\0\r\n]", last_event_id):
             raise ValueError("an event ID holds no NUL and no line end")
         self.retry_ms: int | None = None
@@ -95,7 +96,8 @@ class EventStreamGuard:
         self._is_line_cut = False
         self._is_first_line = True
         self._is_after_cr = False
-        self._pending = _Pending(last_event_id.encode() or None)
+        self._limit = limit
+        self._pending = _Pending(limit, last_event_id.encode() or None)
 
     @property
     def retained_bytes(self) -> int:
@@ -121,7 +123,7 @@ class EventStreamGuard:
         return blocks
 
     def _keep(self, chunk: bytes, start: int, end: int) -> None:
-        room = EVENT_BYTES_LIMIT - len(self._line)
+        room = self._limit - len(self._line)
         self._line += chunk[start : min(end, start + room)]
         self._is_line_cut = self._is_line_cut or end - start > room
 
@@ -133,7 +135,7 @@ class EventStreamGuard:
             self._is_first_line = False
             line = line.removeprefix(codecs.BOM_UTF8)
         if not line:
-            pending, self._pending = self._pending, _Pending()
+            pending, self._pending = self._pending, _Pending(self._limit)
             return pending.block()
         name, _, value = line.partition(b":")
         self._take(name, value.removeprefix(b" "), len(line) + 1, is_cut=is_cut)
@@ -148,6 +150,8 @@ class EventStreamGuard:
         self._pending.bytes_left -= line_bytes
         if name == b"data":
             self._pending.add_data(value)
+            # A byte order mark took room of the first line and counts for nothing now: the line's size does not tell.
+            self._pending.is_truncated = self._pending.is_truncated or is_cut
         elif is_cut:
             # Half an ID or a type would be another one.
             self._pending.is_truncated = True

@@ -1,20 +1,35 @@
 """The wire: typed commands and events, and the envelope around them.
 
-Parsing is strict and bounded (no NaN, no lone surrogates, depth and number sizes limited by the parser);
-unknown members are ignored, as the contract says, so that an older agent understands a newer control plane.
+Unknown members are ignored, as the contract says, so that an older agent understands a newer control plane. Reading is
+strict and bounded all the same, in known and unknown members: at most DEPTH_LIMIT levels, integers within
+±NUMBER_LIMIT, no NaN, no infinity (`1e400` is one), no lone surrogates. Of a member that comes twice the last counts,
+as in JavaScript and PHP. Whoever hands bytes in has bounded their number (COMMAND_LIMIT, EVENT_LIMIT). No pattern here
+backtracks, and `$` in the models' ones is the end of the text alone. What is said of a wrong message names members of
+the contract and repeats nothing that was sent.
 """
 
 import base64
 import binascii
 import json
+import math
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple, NewType
+from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeVar
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from sse_agent.clock import parse_timestamp, timestamp
@@ -28,14 +43,29 @@ BATCH_BYTES_LIMIT = 512 * 1024
 LISTING_LIMIT = 1000
 METADATA_LIMIT = 4 * 1024
 MESSAGE_LIMIT = 4000
-_INT64_MAX = 2**63 - 1
+DEPTH_LIMIT = 32
+"""Levels of arrays and objects with something in them; the first are an envelope, a payload and a HELLO themselves."""
+NUMBER_LIMIT = 2**63 - 1
 _ID_NAMESPACE = uuid.UUID("6a1c3f5e-8f0e-5b8e-9d55-5c1a7a1b6d11")
 
 MessageId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
-ByteCount = Annotated[int, Field(strict=True, ge=0, le=_INT64_MAX)]
+ByteCount = Annotated[int, Field(strict=True, ge=0, le=NUMBER_LIMIT)]
 EnvelopeBytes = NewType("EnvelopeBytes", bytes)
 """One encoded message: made once, stored, and resent unchanged."""
+_METADATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def _instant(text: str) -> str:
+    try:
+        parse_timestamp(text)
+    except ValueError:
+        # The date parser's own words repeat what it was given.
+        raise ValueError("expected RFC 3339 with an offset, such as 2026-11-22T10:30:00Z") from None
+    return text
+
+
+Instant = Annotated[str, StringConstraints(max_length=64), AfterValidator(_instant)]
 
 
 class CommandType(StrEnum):
@@ -80,11 +110,21 @@ class AckStatus(StrEnum):
 class Wire(BaseModel):
     """Members are camelCase on the wire, snake_case here; unknown ones are ignored."""
 
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        strict=True,
+        hide_input_in_errors=True,
+    )
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object, without members that are absent."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+W = TypeVar("W", bound=Wire)
 
 
 # --- commands ---------------------------------------------------------------------------------------
@@ -113,7 +153,20 @@ class NamedFile(Wire):
             raise ValueError("fileNameB64 is not base64") from None
 
 
-MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+def _metadata(members: object) -> object:
+    """By hand: the model would complain of each wrong one of thousands, and by its name."""
+    if not isinstance(members, dict):
+        raise ValueError("expected an object")
+    size = 0
+    for key, value in members.items():
+        if not isinstance(key, str) or not _METADATA_KEY.fullmatch(key):
+            raise ValueError("a key is 1 to 64 letters, digits and . _ -")
+        if not isinstance(value, str):
+            raise ValueError("a value is a string")
+        size += len(key) + len(value.encode(errors="surrogatepass"))
+        if size > METADATA_LIMIT:
+            raise ValueError(f"it is larger than {METADATA_LIMIT} bytes")
+    return members
 
 
 class UploadStart(NamedFile):
@@ -126,14 +179,9 @@ class UploadStart(NamedFile):
     upload_token: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,8192}$")] | None = Field(
         default=None, repr=False
     )
-    metadata: dict[MetadataKey, str] = Field(default_factory=dict)
+    metadata: Annotated[dict[str, str], BeforeValidator(_metadata)] = Field(default_factory=dict)
+    """What may stand in a value is not restricted: it reaches the tus server as base64."""
     priority: Annotated[int, Field(strict=True, ge=0, le=9)] = 5
-
-    @model_validator(mode="after")
-    def _metadata_is_bounded(self) -> "UploadStart":
-        if sum(len(key) + len(value.encode()) for key, value in self.metadata.items()) > METADATA_LIMIT:
-            raise ValueError(f"metadata is larger than {METADATA_LIMIT} bytes")
-        return self
 
     def identity(self) -> str:
         """What must be equal for two starts of one `fileId` to mean the same upload: all but token and priority."""
@@ -198,19 +246,12 @@ class Envelope(Wire):
 
     type: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
     id: MessageId
-    timestamp: Annotated[str, StringConstraints(max_length=64)]
+    timestamp: Instant
     client_id: Name
-    payload: dict[str, Any]
-    expires_at: Annotated[str, StringConstraints(max_length=64)] | None = None
+    payload: dict[str, Any] = Field(repr=False)
+    expires_at: Instant | None = None
     actor: Annotated[str, StringConstraints(max_length=256)] | None = None
     in_reply_to: MessageId | None = None
-
-    @model_validator(mode="after")
-    def _times_are_times(self) -> "Envelope":
-        parse_timestamp(self.timestamp)
-        if self.expires_at is not None:
-            parse_timestamp(self.expires_at)
-        return self
 
     def encode(self) -> EnvelopeBytes:
         """The bytes that are stored and sent, every time the same."""
@@ -218,14 +259,11 @@ class Envelope(Wire):
 
 
 def parse_envelope(data: str | bytes) -> Envelope:
-    """One envelope. Raises GiveUp, `INVALID_ENVELOPE`, saying which member is wrong."""
-    try:
-        members = pydantic_core.from_json(data, allow_inf_nan=False, cache_strings="none")
-        return Envelope.model_validate(members, by_name=False)
-    except ValidationError as error:
-        raise GiveUp(ErrorCode.INVALID_ENVELOPE, _explain(error)) from None
-    except ValueError as error:
-        raise GiveUp(ErrorCode.INVALID_ENVELOPE, f"not JSON: {error}") from None
+    """One envelope, its payload for parse_payload to judge. Raises GiveUp, `INVALID_ENVELOPE`, saying what is wrong."""
+    members = _decode(data)
+    envelope = _validated(Envelope, members, ErrorCode.INVALID_ENVELOPE)
+    _check_bounds([value for name, value in members.items() if name != "payload"], ErrorCode.INVALID_ENVELOPE)
+    return envelope
 
 
 def parse_payload(command_type: str, payload: Mapping[str, Any]) -> Wire:
@@ -234,17 +272,55 @@ def parse_payload(command_type: str, payload: Mapping[str, Any]) -> Wire:
         model = PAYLOADS[CommandType(command_type)]
     except ValueError:
         raise GiveUp(ErrorCode.UNKNOWN_TYPE, f"no command is called {command_type}") from None
+    parsed = _validated(model, payload, ErrorCode.INVALID_PAYLOAD)
+    _check_bounds(payload.values(), ErrorCode.INVALID_PAYLOAD)
+    return parsed
+
+
+def _decode(data: str | bytes) -> Any:
     try:
-        return model.model_validate(payload, by_name=False)
+        return pydantic_core.from_json(data, allow_inf_nan=False, cache_strings="none")
+    except ValueError as error:
+        # It says what is wrong and where, and quotes nothing.
+        raise GiveUp(ErrorCode.INVALID_ENVELOPE, f"not JSON: {error}") from None
+
+
+def _validated(model: type[W], members: object, code: ErrorCode) -> W:
+    try:
+        return model.model_validate(members, by_name=False)
     except ValidationError as error:
-        raise GiveUp(ErrorCode.INVALID_PAYLOAD, _explain(error)) from None
+        raise GiveUp(code, _explain(error)) from None
+
+
+def _check_bounds(values: Iterable[Any], code: ErrorCode) -> None:
+    """In what is ignored, too: it is stored, and others read it."""
+    level, depth = list(values), 1
+    while level:
+        deeper: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                deeper += value.values()
+            elif isinstance(value, list):
+                deeper += value
+            elif isinstance(value, int) and not -NUMBER_LIMIT <= value <= NUMBER_LIMIT:
+                raise GiveUp(code, "an integer is beyond 64 bits")
+            elif isinstance(value, float) and not math.isfinite(value):
+                raise GiveUp(code, "a number is beyond what a double holds")
+        level, depth = deeper, depth + 1
+        if deeper and depth > DEPTH_LIMIT:
+            raise GiveUp(code, f"arrays and objects are more than {DEPTH_LIMIT} levels deep")
 
 
 def _explain(error: ValidationError) -> str:
     """One line for the first few wrong members, without repeating what was sent."""
     wrong = error.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"{'.'.join(str(part) for part in item['loc']) or 'message'}: {item['msg']}" for item in wrong[:3]]
+    lines = [f"{_place(item['loc'])}: {item['msg'].removeprefix('Value error, ')}" for item in wrong[:3]]
     return "; ".join(line[:200] for line in lines)
+
+
+def _place(path: tuple[int | str, ...]) -> str:
+    """The members' names as far as they are ours: a key of an object is the sender's."""
+    return ".".join(str(part) for part in path if part in _MEMBERS) or "message"
 
 
 # --- the stream's first frame -----------------------------------------------------------------------
@@ -261,56 +337,59 @@ class EventId(NamedTuple):
 
 
 def parse_event_id(text: str) -> EventId:
-    """The two parts of an event ID. Raises ValueError."""
+    """The two parts of an event ID; each has one spelling. Raises ValueError."""
     numbering, slash, n = text.partition("/")
     if not (slash and 1 <= len(numbering) <= 32 and numbering.isascii() and numbering.isalnum()):
         raise ValueError("an event ID is <numbering>/<n>")
-    if not (n.isascii() and n.isdigit() and len(n) <= 18):
+    if not (n.isascii() and n.isdigit() and len(n) <= 18) or (n[0] == "0" and n != "0"):
         raise ValueError("an event ID ends in a decimal number")
     return EventId(numbering, int(n))
+
+
+def _place_in_queue(text: str) -> str:
+    parse_event_id(text)
+    return text
+
+
+Cursor = Annotated[str, StringConstraints(max_length=64), AfterValidator(_place_in_queue)]
 
 
 class Reset(Wire):
     """Where an agent goes on whose cursor is not known, and from when on it reports again."""
 
-    cursor: Annotated[str, StringConstraints(max_length=64)]
-    since: Annotated[str, StringConstraints(max_length=64)]
+    cursor: Cursor
+    since: Instant
 
 
 class Hello(Wire):
     """HELLO: how the stream goes on. `latest` and `floor` are the newest and the oldest command kept."""
 
     protocol: int
-    now: Annotated[str, StringConstraints(max_length=64)]
-    heartbeat_seconds: Annotated[float, Field(ge=1, le=60, strict=False)]
+    now: Instant
+    heartbeat_seconds: Annotated[float, Field(ge=1, le=60)]
     resume: bool
-    latest: Annotated[str, StringConstraints(max_length=64)]
-    floor: Annotated[str, StringConstraints(max_length=64)] | None = None
+    latest: Cursor
+    floor: Cursor | None = None
     reason: Annotated[str, StringConstraints(max_length=256)] | None = None
     reset: Reset | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "Hello":
-        parse_timestamp(self.now)
-        parse_event_id(self.latest)
-        if self.floor is not None:
-            parse_event_id(self.floor)
-        if self.reset is not None:
-            parse_event_id(self.reset.cursor)
-            parse_timestamp(self.reset.since)
-        elif not self.resume:
+        if self.reset is None and not self.resume:
             raise ValueError("resume is false, but there is no reset")
         return self
 
 
 def parse_hello(data: str) -> Hello:
     """The first frame of a stream. Raises GiveUp, `INVALID_ENVELOPE`."""
-    try:
-        return Hello.model_validate(pydantic_core.from_json(data, allow_inf_nan=False), by_name=False)
-    except ValidationError as error:
-        raise GiveUp(ErrorCode.INVALID_ENVELOPE, _explain(error)) from None
-    except ValueError as error:
-        raise GiveUp(ErrorCode.INVALID_ENVELOPE, f"not JSON: {error}") from None
+    members = _decode(data)
+    hello = _validated(Hello, members, ErrorCode.INVALID_ENVELOPE)
+    _check_bounds(members.values(), ErrorCode.INVALID_ENVELOPE)
+    return hello
+
+
+_READ: tuple[type[Wire], ...] = (*PAYLOADS.values(), Envelope, Hello, Reset)
+_MEMBERS = frozenset(field.alias or name for model in _READ for name, field in model.model_fields.items())
 
 
 # --- events -----------------------------------------------------------------------------------------
@@ -405,7 +484,7 @@ class UploadComplete(Wire):
     revision: int
     file_size: int
     sha256: str
-    upload_id: str
+    upload_id: str = Field(repr=False)
     seconds: float
     confirmation: Literal["response", "offset"]
 

@@ -46,6 +46,8 @@ def parse_retry_after(text: str | None, now: datetime) -> float | None:
 
 def parse_http_date(text: str) -> datetime | None:
     """The instant that a `Date` or `Retry-After` header names, or None if it names none."""
+    if len(text) > 64:
+        return None
     try:
         at = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

@@ -6,7 +6,7 @@ import socket
 import struct
 import sys
 import tracemalloc
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from sse_agent.eventstream import (
     check_response,
     read_events,
 )
+from tests.doubles.reference_parser import read_stream
 
 LIMIT = EVENT_BYTES_LIMIT
 EVENT_STREAM = {"content-type": "text/event-stream"}
@@ -176,28 +177,14 @@ def test_no_impossible_id_is_taken_over(impossible: str) -> None:
 # --- against a reading of the whole text ------------------------------------------------------------
 
 
-def lines_of(text: str) -> Iterator[str]:
-    # What stands behind the last line end is no line.
-    yield from text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]
-
-
 def textbook(stream: bytes) -> list[StreamEvent]:
     """The standard's steps over the whole body, with no thought of chunks or bounds."""
-    events, last_id, kind, data = [], "", "", ""
-    for line in lines_of(stream.decode("utf-8", "replace").removeprefix("\ufeff")):
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if line == "":
-            if data:
-                events.append(event(data[:-1], last_id, kind or "message"))
-            kind = data = ""
-        elif name == "data":
-            data += value + "\n"
-        elif name == "event":
-            kind = value
-        elif name == "id" and "\0" not in value:
-            last_id = value
-    return events
+    return [event(found.data, found.last_event_id, found.type) for found in read_stream(stream).events]
+
+
+@pytest.mark.parametrize(("stream", "expected"), RULES.values(), ids=RULES.keys())
+def test_the_second_parser_keeps_every_rule_too(stream: bytes, expected: list[StreamEvent]) -> None:
+    assert textbook(stream) == expected
 
 
 PIECES = (
@@ -285,6 +272,9 @@ async def test_retry_is_ascii_digits_and_counts_from_its_line_on(stream: bytes, 
         guard = EventStreamGuard()
         assert await events_of(cut(stream, size), guard=guard) == []
         assert guard.retry_ms == retry_ms
+    if len(stream) < LIMIT:
+        second = read_stream(stream).retry_ms
+        assert retry_ms == (None if second is None else min(second, RETRY_MS_LIMIT))
 
 
 # --- bounds -----------------------------------------------------------------------------------------
@@ -328,6 +318,11 @@ async def test_an_event_over_the_limit_comes_cut_and_marked_and_the_next_comes_w
     assert large.data.startswith(beginning)
     assert len(large.data) <= LIMIT
     assert [good, last] == [event("good", "1"), event("last", "2")]
+
+
+async def test_a_first_line_with_a_byte_order_mark_is_marked_when_it_is_cut() -> None:
+    (found,) = await events_of([b"\xef\xbb\xbfdata:" + LONG + b"\n\n"])
+    assert found.is_truncated
 
 
 async def test_a_cut_falls_between_two_characters() -> None:

@@ -78,6 +78,11 @@ def test_retry_after_is_seconds_or_a_date_and_anything_else_says_nothing(
     assert parse_retry_after(text, NOW) == seconds
 
 
+def test_no_date_is_longer_than_a_date() -> None:
+    assert parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT" + " " * 35) == NOW
+    assert parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT" + " " * 36) is None
+
+
 def test_a_date_without_a_zone_is_utc() -> None:
     assert parse_http_date("Sun, 06 Nov 1994 08:49:37 -0000") == NOW
     assert parse_http_date("Sun, 06 Nov 1994 09:49:37 +0100") == NOW
