@@ -42,15 +42,30 @@ PRUNE_EVERY_S = 3600.0
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a view is shown of a running agent, and through what a person acts on it.
+
+    `board` is the feed, folded; `desk` what can be done to uploads; `say` takes a line for the chat; `stop` is what
+    Ctrl-C does.
+    """
+
+    feed: Feed
+    board: Board
+    desk: Desk
+    say: Callable[[str], Awaitable[None]]
+    stop: Callable[[], None]
+
+
 class View(Protocol):
-    """What people see. It only renders the feed; `say` is for what a person types."""
+    """What people see. It renders the feed, and could be removed without changing anything else."""
 
     @property
     def is_attended(self) -> bool:
         """Whether a person can read and answer."""
         ...
 
-    async def run(self, feed: Feed, say: Callable[[str], Awaitable[None]]) -> None:
+    async def run(self, inside: Inside) -> None:
         """Until cancelled."""
         ...
 
@@ -62,6 +77,7 @@ class _Parts:
     loops: list[Loop]
     sender: Sender
     presence: Presence
+    desk: Desk
 
 
 async def run(settings: Settings, clock: Clock, view: View) -> None:
@@ -86,8 +102,9 @@ async def run(settings: Settings, clock: Clock, view: View) -> None:
         feed.emit(await journal.read(_started, settings.control_plane_url, journal.epoch))
         sender_bell = Bell()
         parts = _wire(settings, clock, feed, board, view, journal, folders, transport, sender_bell)
+        say = _saying(settings.client_id, clock, feed, journal, sender_bell)
         async with anyio.create_task_group() as viewing:
-            viewing.start_soon(view.run, feed, _saying(settings.client_id, clock, feed, journal, sender_bell))
+            viewing.start_soon(view.run, Inside(feed, board, parts.desk, say, stop.ask))
             reason = await _work(parts, stop, feed)
             await _take_leave(parts, stop, reason)
             feed.emit(AgentStopped(reason=reason))
@@ -210,7 +227,7 @@ def _wire(
     local = LocalApi(settings.state_dir, desk, lambda: status_of(board, clock.monotonic()))
     # The stream comes last: when the first command arrives, everybody is there.
     loops = [sender.run, uploader.run, dispatcher.run, presence.run, terminator.run, pruner, local.run, stream.run]
-    return _Parts(loops, sender, presence)
+    return _Parts(loops, sender, presence, desk)
 
 
 def _renewing(transport: Transport, parking: Parking) -> Callable[[str], Awaitable[str | None]]:

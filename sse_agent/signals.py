@@ -33,6 +33,12 @@ class Stop:
         self._reason = signal.Signals(number).name
         self._loop.call_soon_threadsafe(self._asked.set)
 
+    def ask(self, reason: str = "asked at the console") -> None:
+        """As a first signal; on the event loop's thread."""
+        if not self._reason:
+            self._reason = reason
+            self._asked.set()
+
     async def requested(self) -> str:
         """Wait for the first signal; its name."""
         await self._asked.wait()

@@ -1,7 +1,6 @@
 """The two ways to watch an agent: lines for a log, and the console for a person."""
 
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
@@ -9,13 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from sse_agent.clock import Clock
-from sse_agent.events import Feed
 from sse_agent.lines import Lines
 
 if TYPE_CHECKING:
     import rich.console
 
-Say = Callable[[str], Awaitable[None]]
+    from sse_agent.agent import Inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +25,9 @@ class LinesView:
     level: str
     is_attended: bool = False
 
-    async def run(self, feed: Feed, say: Say) -> None:
+    async def run(self, inside: "Inside") -> None:
         """Until cancelled."""
-        with feed.listening(Lines(sys.stderr, self.clock, style=self.style, level=self.level)):
+        with inside.feed.listening(Lines(sys.stderr, self.clock, style=self.style, level=self.level)):
             await anyio.sleep_forever()
 
 
@@ -45,10 +43,10 @@ class ConsoleView:
         terminal = _terminal()
         return not (terminal.is_dumb_terminal or terminal.legacy_windows)
 
-    async def run(self, feed: Feed, say: Say) -> None:
+    async def run(self, inside: "Inside") -> None:
         """Until cancelled."""
         if not self.is_attended:
-            await LinesView(self.clock, "text", "info").run(feed, say)
+            await LinesView(self.clock, "text", "info").run(inside)
             return
         from sse_agent import console
         from sse_agent.chat import Keyboard
@@ -58,12 +56,12 @@ class ConsoleView:
 
         async def read() -> None:
             with typing:
-                await keyboard.read(say)
+                await keyboard.read(inside.say)
 
         async with anyio.create_task_group() as group:
             group.start_soon(read)
             await console.show(
-                feed, self.clock, console=_terminal(), draft=lambda: keyboard.draft, on_leave=typing.cancel
+                inside.board, self.clock, console=_terminal(), draft=lambda: keyboard.draft, on_leave=typing.cancel
             )
 
 

@@ -205,13 +205,15 @@ async def shown(file: io.StringIO | None = None, **more: object) -> AsyncIterato
     file = file or io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, height=24, color_system="standard", **more)  # type: ignore[arg-type]
     watched = Watched(Feed(), FakeClock(), file, console)
-    with anyio.fail_after(20):
+    board, clock = Board(), watched.clock
+    folding = watched.feed.listening(lambda event: board.apply(event, clock.monotonic(), clock.now()))
+    with anyio.fail_after(20), folding:
         async with anyio.create_task_group() as group:
 
             async def run() -> None:
                 await show(
-                    watched.feed,
-                    watched.clock,
+                    board,
+                    clock,
                     console=console,
                     draft=lambda: watched.draft,
                     on_leave=lambda: watched.left.append(watched.text()),

@@ -13,7 +13,6 @@ from sse_agent.console.frame import Frame, Moment
 from sse_agent.console.rows import Glyphs
 from sse_agent.console.screen import Screen
 from sse_agent.console.summary import farewell, stopping
-from sse_agent.events import Event, Feed
 
 TICK_S = 0.05
 FRAME_S = 0.25
@@ -21,7 +20,7 @@ AGE_S = 1.0
 
 
 async def show(
-    feed: Feed,
+    board: Board,
     clock: Clock,
     *,
     console: Console,
@@ -32,24 +31,18 @@ async def show(
 
     From then on a second signal may end the process at any moment: it must find the terminal as it was.
     """
-    board = Board()
-
-    def take(event: Event) -> None:
-        board.apply(event, clock.monotonic(), clock.now())
-
-    with feed.listening(take):
-        screen = Screen(console)
+    screen = Screen(console)
+    try:
         try:
-            try:
-                await screen.enter()
-                await _paint(board, clock, screen, draft, glyphs_for(console))
-            finally:
-                await screen.leave()
-                on_leave()
-            await screen.say(stopping(board))
-            await anyio.sleep_forever()
+            await screen.enter()
+            await _paint(board, clock, screen, draft, glyphs_for(console))
         finally:
-            await screen.say(farewell(board, clock.monotonic(), console.width))
+            await screen.leave()
+            on_leave()
+        await screen.say(stopping(board))
+        await anyio.sleep_forever()
+    finally:
+        await screen.say(farewell(board, clock.monotonic(), console.width))
 
 
 async def _paint(

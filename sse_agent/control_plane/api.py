@@ -1,8 +1,6 @@
 """REST: messages in, and what services call. FastAPI; every error is a problem document."""
 
 import hashlib
-import sys
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -296,8 +294,8 @@ async def _on_parameter(_: Request, error: Exception) -> Response:
     return _answer(InvalidParameter(f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}"[:300]))
 
 
-async def _on_bug(_: Request, error: Exception) -> Response:
-    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+async def _on_bug(_: Request, __: Exception) -> Response:
+    """The framework raises it once more, and the server tells it."""
     return _answer(problems.InternalError())
 
 

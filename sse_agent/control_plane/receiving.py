@@ -154,7 +154,8 @@ def _checked(envelope: Envelope) -> dict[str, Any]:
 def first_wrong(error: ValidationError, whole: str) -> str:
     """The first wrong member and what was expected, without repeating what was sent; `whole` names the rest."""
     wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in wrong["loc"]) or whole
+    # Only the outermost: further in are names that the other side chose.
+    place = str(wrong["loc"][0]) if wrong["loc"] else whole
     return f"{place}: {wrong['msg']}"[:300]
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sse_agent import bugs
 from sse_agent.clock import Clock, SystemClock
 from sse_agent.control_plane import settings as configuration
 from sse_agent.control_plane.access import Access
@@ -69,9 +70,15 @@ class _Ringing:
 class _Server(uvicorn.Server):
     """uvicorn waits for open streams for ever; ours end themselves when a signal comes."""
 
-    def __init__(self, config: uvicorn.Config, bells: Bells) -> None:
+    def __init__(self, config: uvicorn.Config, bells: Bells, url: str) -> None:
         super().__init__(config)
         self._bells = bells
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Whoever reads where it listens may at once send a signal: it is handled by now."""
+        await super().startup(sockets)
+        print(json.dumps({"listening": self._url}), flush=True)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -95,7 +102,8 @@ class _Server(uvicorn.Server):
 def main() -> int:
     """Serve until SIGINT or SIGTERM. The first line on standard output says where. Raises CannotStart."""
     settings = configuration.load()
-    asyncio.run(_serve(settings, SystemClock()))
+    with bugs.told_without_words():
+        asyncio.run(_serve(settings, SystemClock()))
     return int(ExitCode.STOPPED)
 
 
@@ -112,8 +120,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
         streams = Streams(engine, access, bells, attendance, clock, settings.heartbeat_seconds)
         app = ControlPlane(streams, Api(engine, access, bells, attendance, clock).app())
         with _listen(settings) as listener:
-            print(json.dumps({"listening": _url(settings, listener)}), flush=True)
-            await _Server(_uvicorn(settings, app), bells).serve(sockets=[listener])
+            await _Server(_uvicorn(settings, app), bells, _url(settings, listener)).serve(sockets=[listener])
     finally:
         pruning.cancel()
         await engine.close()
@@ -122,6 +129,8 @@ async def _serve(settings: Settings, clock: Clock) -> None:
 def _uvicorn(settings: Settings, app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        # Its own would print the words of exceptions, which are anybody's.
+        log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="off",

@@ -6,6 +6,7 @@ works share one sync.
 """
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
@@ -207,6 +208,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
+        _shut(path)
         return _open_and_migrate(path)
     except sqlite3.DatabaseError as error:
         if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
@@ -219,6 +221,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     except OSError as error:
         message = f"the database {path} can't be opened: {error.strerror}"
         raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+
+
+def _shut(path: Path) -> None:
+    """Upload tokens wait in it. What SQLite makes beside it gets its mode, but keeps the one it has."""
+    for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if os.name == "posix" and file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
 
 
 def _open_and_migrate(path: Path) -> sqlite3.Connection:

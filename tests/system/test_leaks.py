@@ -1,0 +1,61 @@
+"""Reconnects, uploads and streams leave nothing behind; and the harness would notice.
+
+The long form, 1,000 reconnects and 500 uploads of the agent, is `scripts/leak_test` without arguments.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.leak_test_harness.broken import BUILDS
+from tests.doubles.tusd import find_tusd
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ENDS_WITHIN_S = 400.0
+SMALL = ("--reconnects", "24", "--uploads", "16", "--streams", "60")
+COMPLAINTS = {
+    "keeps-sockets": "descriptors: socket: ",
+    "keeps-breakers": "descriptors: socket",
+    "keeps-threads": "threads: watcher: ",
+    "keeps-files": "descriptors: file ",
+    "keeps-tasks": "tasks: Event.wait: ",
+    "keeps-memory": "memory: ",
+    "plane-keeps-watchers": "tasks: Event.wait: ",
+    "plane-keeps-sockets": "descriptors: socket: ",
+}
+
+
+def leak_test(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of scripts/leak_test."""
+    find_tusd()
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.leak_test", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=ENDS_WITHIN_S,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_reconnects_and_uploads_leave_the_agent_as_it_was() -> None:
+    code, said = leak_test("--part", "agent", "--reconnects", "250", "--uploads", "125")
+    assert code == 0, said
+
+
+def test_streams_that_end_in_every_way_leave_the_control_plane_as_it_was() -> None:
+    code, said = leak_test("--part", "control-plane", "--streams", "1000")
+    assert code == 0, said
+
+
+def test_every_leaky_build_has_a_complaint() -> None:
+    assert set(COMPLAINTS) == set(BUILDS)
+
+
+@pytest.mark.parametrize(("build", "complaint"), COMPLAINTS.items())
+def test_a_leaky_build_fails_with_the_complaint_that_names_its_leak(build: str, complaint: str) -> None:
+    code, said = leak_test("--broken", build, *SMALL)
+    assert code == 1, said
+    assert f"COMPLAINT  {complaint}" in said
