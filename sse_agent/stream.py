@@ -33,6 +33,7 @@ from sse_agent.messages import (
     parse_hello,
 )
 from sse_agent.parking import Parking
+from sse_agent.printable import printable
 from sse_agent.retry import NOT_NOW, ROUTINE, parked_wait_s
 from sse_agent.transport import CommandStream, Transport
 
@@ -272,7 +273,7 @@ class _Connection:
         since = timestamp(parse_timestamp(reset.since))
         await self._journal.write(inbox.reset, reset.cursor, since)
         self._cursor = parse_event_id(reset.cursor)
-        self._feed.emit(StreamReset(reason=reason, cursor=reset.cursor))
+        self._feed.emit(StreamReset(reason=printable(reason), cursor=reset.cursor))
 
     async def _adopt(self, cursor: EventId) -> None:
         """The first ever connection. From the next one on we show where we stand, a command or not."""

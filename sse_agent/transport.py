@@ -1,13 +1,16 @@
 """httpx lives here. One pool for the stream, one for POSTs; its errors and the answers become ours."""
 
 import json
+import re
 import socket
 import ssl
+import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +29,11 @@ _REDIRECTS = 5
 _ANSWER_LIMIT = 256 * 1024
 _REFUSAL_WITHIN_S = 5.0
 _POST_DEADLINE_S = 90.0
+_ANSWER_WITHIN_S = 30.0
 _CONNECT_S = 10.0
+_WORDS_LIMIT = 200
+# httpx looks at the Location of every redirect, followed or not, and what it raises then is none of its HTTPErrors.
+_NO_LOCATION = "the control plane answered a redirect to what is no URL"
 
 
 class Credential(Protocol):
@@ -99,7 +106,10 @@ class CommandStream:
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
     """The system's trust store, and the certificates of `ca_file` beside it. Raises CannotStart, 78."""
-    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    found = ssl.get_default_verify_paths()
+    is_known = sys.platform not in ("win32", "darwin") and (found.cafile or found.capath)
+    # truststore asks the system where OpenSSL can't, but reads all certificates anew for every connection.
+    context = ssl.create_default_context() if is_known else truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if ca_file is not None:
         try:
             context.load_verify_locations(ca_file)
@@ -126,7 +136,11 @@ class Transport:
         headers = {"Accept-Encoding": "identity", "User-Agent": "sse-agent", **speaker.headers()}
         try:
             self._streaming = httpx.AsyncClient(
-                verify=tls, headers=headers, timeout=httpx.Timeout(_CONNECT_S, read=None), follow_redirects=False
+                verify=tls,
+                headers=headers,
+                timeout=httpx.Timeout(_CONNECT_S, read=None),
+                follow_redirects=False,
+                cookies=_no_cookies(),
             )
             self._posting = httpx.AsyncClient(
                 verify=tls,
@@ -134,6 +148,7 @@ class Transport:
                 timeout=httpx.Timeout(30.0, connect=_CONNECT_S),
                 limits=httpx.Limits(max_connections=4, keepalive_expiry=50),
                 follow_redirects=False,
+                cookies=_no_cookies(),
             )
         except (ImportError, ValueError, httpx.InvalidURL):
             # Its text may hold the proxy's password.
@@ -191,6 +206,8 @@ class Transport:
             return await self._streaming.send(request, stream=True)
         except httpx.HTTPError as error:
             raise TryAgain(explain(error)) from None
+        except (httpx.InvalidURL, ValueError):
+            raise TryAgain(_NO_LOCATION) from None
 
     async def _reject(self, response: httpx.Response, here: httpx.URL) -> tuple[TryAgain, httpx.URL | None]:
         try:
@@ -244,13 +261,15 @@ class Transport:
                 )
                 response = await self._posting.send(request, stream=True)
                 try:
-                    return response, await _read(response)
+                    return response, await _read(response, _ANSWER_WITHIN_S)
                 finally:
                     await response.aclose()
         except TimeoutError:
-            raise TryAgain(f"no whole answer within {_POST_DEADLINE_S:.0f} s") from None
+            raise TryAgain(f"no whole answer within {_POST_DEADLINE_S:g} s") from None
         except httpx.HTTPError as error:
             raise TryAgain(explain(error)) from None
+        except (httpx.InvalidURL, ValueError):
+            raise TryAgain(_NO_LOCATION) from None
 
     def _single_verdict(self, response: httpx.Response, body: bytes, message_id: str) -> Verdict:
         status = response.status_code
@@ -294,10 +313,13 @@ _PARKED_BECAUSE: Mapping[tuple[int, str | None], str] = {
 
 
 def explain(error: httpx.HTTPError) -> str:
-    """What happened, in words, for people who have to mend a network."""
-    text = str(error).strip()
+    """What happened, in a few words, for people who have to mend a network."""
+    # h11 repeats what it could not read, however long.
+    text = "".join(c if c.isprintable() else " " for c in str(error)[:_WORDS_LIMIT]).strip()
     if isinstance(error, httpx.ProxyError):
-        return f"the proxy did not let us through: {ascii(text[:100])[1:-1]}"
+        # The status alone: the words behind it are the proxy's, and may repeat the password that it was sent.
+        status = re.match(r"\d{3}(?= |$)", text)
+        return "the proxy did not let us through" + (f": it answered {status[0]}" if status else "")
     if isinstance(error, httpx.LocalProtocolError):
         # Its words repeat the header, the token's among them; those of the next one repeat what came.
         return "the request can't be made of these headers"
@@ -323,12 +345,13 @@ def _redirect(response: httpx.Response, here: httpx.URL) -> httpx.URL | None:
         return None
     with suppress(httpx.InvalidURL):
         target = here.join(location)
-        if _origin(target) == _origin(here):
+        # A user name in the URL would take the place of the token.
+        if _origin(target) == _origin(here) and not target.userinfo:
             return target
     return None
 
 
-async def _read(response: httpx.Response, within_s: float = 30.0) -> bytes:
+async def _read(response: httpx.Response, within_s: float) -> bytes:
     """The body, cut at a bound of size and time: nobody may fill our memory with an answer, or hold us with one."""
     parts, size = [], 0
     with anyio.move_on_after(within_s):
@@ -355,11 +378,14 @@ def _slug(response: httpx.Response, body: bytes) -> str | None:
     """The problem's name, only where the answer is a problem document (RFC 9457) of this contract."""
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
         return None
-    kind = _json(body).get("type")
+    return _slug_of(_json(body).get("type"))
+
+
+def _slug_of(kind: object) -> str | None:
     if not isinstance(kind, str) or not kind.startswith(PROBLEM):
         return None
     slug = kind.removeprefix(PROBLEM)[:64]
-    return slug if slug.replace("-", "").isalnum() else None
+    return slug if slug.isascii() and slug.replace("-", "").isalnum() else None
 
 
 def _verdict(message_id: str, result: object) -> Verdict:
@@ -367,9 +393,13 @@ def _verdict(message_id: str, result: object) -> Verdict:
         return Verdict(message_id, is_recorded=False)
     status = result.get("status")
     if status in (413, 422):
-        kind = str(result.get("type", "")).removeprefix(PROBLEM)
-        return Verdict(message_id, is_recorded=False, refusal=f"{status} {kind}"[:100])
+        return Verdict(message_id, is_recorded=False, refusal=f"{status} {_slug_of(result.get('type')) or ''}")
     return Verdict(message_id, is_recorded=status in (200, 202))
+
+
+def _no_cookies() -> CookieJar:
+    """Nobody here needs any, and whoever answers could fill the jar, and with it every later request."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _date(response: httpx.Response, now: datetime) -> datetime:

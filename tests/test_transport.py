@@ -445,3 +445,18 @@ async def test_a_network_that_is_not_there_is_explained_in_words() -> None:
     async with transport_to("http://127.0.0.1:1") as transport:
         with pytest.raises(TryAgain, match="no connection"):
             await transport.post([message("a")])
+
+
+@pytest.mark.parametrize("location", ["javascript:alert(1)", "http://[::1", "http://a:b/"])
+async def test_a_redirect_to_what_is_no_url_is_not_now_and_ends_nothing(location: str) -> None:
+    async def answer(plane: Any) -> None:
+        await (await plane.stream_request()).answer(302, location=location)
+        await (await plane.post()).answer(302, location=location)
+
+    async with control_plane() as plane, transport_to(plane.url) as transport, anyio.create_task_group() as group:
+        group.start_soon(answer, plane)
+        with pytest.raises(TryAgain):
+            async with transport.stream(None, lambda: None):
+                pass
+        with pytest.raises(TryAgain):
+            await transport.post([message("a")])

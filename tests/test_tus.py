@@ -1366,3 +1366,30 @@ def test_an_endpoint_that_works_again_is_forgiven_and_others_were_never_meant() 
     assert one.quiet(102.0) == {"a": 2.0}
     one.note_answer("a")
     assert (one.quiet(102.0), one.lasting(102.0)) == ({}, {})
+
+
+HEAD_WHOLE = b"HTTP/1.1 200 OK\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 1234\r\nUpload-Offset: 1000\r\n\r\n"
+POST_WHOLE = b"HTTP/1.1 201 Created\r\nTus-Resumable: 1.0.0\r\nLocation: /files/0123456789abcdef\r\n\r\n"
+
+
+def breaking_off(raw: bytes) -> Callable[[Exchange], None]:
+    def answer(exchange: Exchange) -> None:
+        exchange.send(raw)
+        exchange.close()
+
+    return answer
+
+
+@pytest.mark.parametrize("cut", range(len(HEAD_WHOLE) - 1))
+def test_a_head_that_is_cut_off_anywhere_is_no_answer(session: TusSession, cut: int) -> None:
+    """http.client would take the half of a number for the number (RFC 9112, section 8)."""
+    with TusServer(script=breaking_off(HEAD_WHOLE[:cut])) as server:
+        with pytest.raises(NotNow) as broke:
+            uploader(session, server, 1234, url=f"{server.endpoint}abc").fetch_offset()
+        assert broke.value.status is None
+
+
+@pytest.mark.parametrize("cut", [POST_WHOLE.index(b"abcdef"), len(POST_WHOLE) - 4, len(POST_WHOLE) - 2])
+def test_half_an_upload_url_is_none(session: TusSession, cut: int) -> None:
+    with TusServer(script=breaking_off(POST_WHOLE[:cut])) as server, pytest.raises(NotNow):
+        uploader(session, server, 1234).create()

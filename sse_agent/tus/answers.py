@@ -246,7 +246,7 @@ def clean(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         text = text.replace(secret, "…") if secret else text
     # A path of tusd's file store ends in the upload's ID, and who knows that may read and delete the upload.
-    text = re.sub(r"\S*[/\\]\S*", "…", text)
+    text = " ".join("…" if "/" in word or "\\" in word else word for word in text.split())
     line = " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
     return line if len(line) <= WORDS_LIMIT else line[: WORDS_LIMIT - 1] + "…"
 

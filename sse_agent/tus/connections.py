@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from io import BufferedIOBase
 from typing import Any, cast
 
 import requests.adapters
@@ -23,6 +24,9 @@ from sse_agent.tus.watch import Line, Watch, no_answer
 POOLS = 2
 """Origins whose connections are kept: the endpoint's, and one more while uploads alternate."""
 
+INTERIM_ANSWERS = 16
+"""1xx before the answer. More are a flood: each is a sign of life to a socket's time-out."""
+
 EARLY_ANSWER_S = 1.0
 """For an answer from a server that takes no more bytes. It came long before, if it ever did."""
 
@@ -34,9 +38,53 @@ class LineBroke(Exception):
     """The text says why, for people; host names at most, never a path."""
 
 
+class _Lines:
+    """What http.client reads an answer's head from. A line that ends with the connection is no line (RFC 9112, 8)."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Raises RemoteDisconnected where http.client would go on with half a line, or as if the head were whole."""
+        line = self._file.readline(limit)
+        if not line.endswith(b"\n") and len(line) != limit:
+            raise http.client.RemoteDisconnected("the connection ended within the head of an answer")
+        return line
+
+
+class _Final(http.client.HTTPResponse):
+    """http.client takes any 1xx but 100 for the answer itself, and reads 100s for ever (RFC 9110, section 15.2)."""
+
+    def begin(self) -> None:
+        """The head of the answer. urllib3 would take two lengths for a fault of the request."""
+        whole: Any = self.fp
+        self.fp = cast("Any", _Lines(whole))
+        try:
+            super().begin()
+        finally:
+            # None once http.client has closed it.
+            if self.fp is not None:
+                self.fp = whole
+        lengths = {length.strip() for line in self.headers.get_all("Content-Length", []) for length in line.split(",")}
+        if len(lengths) > 1:
+            raise http.client.HTTPException("more than one length")
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(INTERIM_ANSWERS + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException("interim answers without end")
+
+
 class _Watched(urllib3.connection.HTTPConnection):
     """One connection of a session. Not shared between threads."""
 
+    response_class = _Final
     watch: Watch
     _line: Line | None = None
     _idle_since: float = 0.0

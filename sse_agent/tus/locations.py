@@ -62,7 +62,10 @@ def upload_id(endpoint: str, url: str) -> str:
     """The tus server's ID of the upload: its URL's path below the endpoint's, else the last part of it."""
     base, path = urlsplit(endpoint).path.rstrip("/") + "/", urlsplit(url).path
     below = path.removeprefix(base) if path.startswith(base) else path.rstrip("/").rpartition("/")[2]
-    return unquote(below.strip("/"))
+    below = below.strip("/")
+    plain = unquote(below)
+    # The ID goes on to people and databases: what would do something there stays escaped.
+    return plain if plain.isprintable() else below
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

@@ -43,6 +43,8 @@ class Body:
         self._length = length
         self._blocks = blocks
         self.watch: Watch | None = None
+        self.given = 0
+        """Bytes that were handed to the network, or were about to be."""
 
     def __len__(self) -> int:
         return self._length
@@ -58,6 +60,7 @@ class Body:
             if self.watch is not None:
                 self.watch.check()
                 self.watch.wait_for_block()
+            self.given = self._length - left
             yield block
         if left:
             raise ValueError("the blocks are shorter than the request")
@@ -164,6 +167,9 @@ class TusSession:
 
 
 def _body_of(response: requests.Response) -> bytes:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        # Not asked for, and no words that anybody can read.
+        return b""
     try:
         return response.raw.read(ANSWER_LIMIT, decode_content=False) or b""
     except _BROKEN:

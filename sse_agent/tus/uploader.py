@@ -92,11 +92,13 @@ class TusUploader(Uploader):
         headers = self.get_headers()
         headers["Content-Type"] = "application/offset+octet-stream"
         headers["Upload-Offset"] = str(self.offset)
-        answer = self._request("PATCH", headers, self._session.patience.patch_s, Body(length, blocks))
+        body = Body(length, blocks)
+        answer = self._request("PATCH", headers, self._session.patience.patch_s, body)
         if answer.status not in (200, 204):
             raise self._error("PATCH", answer)
         offset = _number(answer.headers.get("Upload-Offset"))
-        if offset is None or not self.offset < offset <= self.offset + length:
+        # An answer may come before the body is out; what was not sent can't have arrived.
+        if offset is None or not self.offset < offset <= self.offset + body.given:
             raise _no_offset(answer)
         self.offset = offset
         return offset
