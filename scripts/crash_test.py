@@ -1,35 +1,54 @@
 """SIGKILL at random moments while commands with 20 % duplicates pour in: 0 lost, 0 carried out twice, all bytes equal.
 
-The agent is the real one, tusd too; the control plane is an oracle in this process, which is never killed and
-remembers every command and every message. Exit code 0 if nothing is to be complained about, else 1.
+The agent is the real one, tusd too; the control plane is an oracle that is never killed and remembers every command
+and every message. Exit code 0 if nothing is to be complained about, else 1.
 """
 
 import argparse
+import multiprocessing
+import os
 import random
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.crash_test_harness import judge
-from scripts.crash_test_harness.kills import Count, at_every_step, at_random
+from scripts.crash_test_harness.kills import Count, Say, at_every_step, at_random
+from scripts.crash_test_harness.report import Report, merged, report_of, show
 from scripts.crash_test_harness.scenarios import SCENARIOS, Missed
-from scripts.crash_test_harness.world import MIB, World
+from scripts.crash_test_harness.world import World
 
-SAY_EVERY_S = 5.0
+SAY_EVERY_S = 10.0
 DRAIN_S, QUIET_S = 180.0, 45.0
-BROKEN_DRAIN_S, BROKEN_QUIET_S = 30.0, 4.0
+BROKEN_DRAIN_S, BROKEN_QUIET_S = 90.0, 6.0
 COMPLAINTS_SHOWN = 25
+KILLS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One world of its own. `kills` of None: at every step, of which this one takes a part."""
+
+    folder: Path
+    seed: int
+    kills: int | None
+    seconds: float
+    part: int
+    parts: int
+    launcher: tuple[str, ...] = ()
 
 
 class Progress:
-    """A short line every few seconds."""
+    """A short line now and then."""
 
-    def __init__(self, world: World, count: Count) -> None:
+    def __init__(self, job: Job, world: World, count: Count) -> None:
+        self._name = f"{job.part + 1}: " if job.parts > 1 else ""
         self._world = world
         self._count = count
+        self._parent = os.getppid()
         self._began = self._said = time.monotonic()
 
     @property
@@ -38,7 +57,9 @@ class Progress:
         return time.monotonic() - self._began
 
     def say(self) -> None:
-        """If it is time again."""
+        """If it is time again. Ends this process when the one that wants to know is gone."""
+        if os.getppid() != self._parent:
+            raise KeyboardInterrupt
         now = time.monotonic()
         if now - self._said < SAY_EVERY_S:
             return
@@ -46,86 +67,61 @@ class Progress:
         ledger = self._world.ledger
         complaints = f"  COMPLAINTS {len(ledger.complaints)}" if ledger.complaints else ""
         print(
-            f"{self.seconds:5.0f} s  {self._count.kills} kills  {len(ledger.orders)} commands "
+            f"{self._name}{self.seconds:5.0f} s  {self._count.kills} kills  {len(ledger.orders)} commands "
             f"({len(ledger.unanswered())} open)  {len(ledger.completions)} uploads complete{complaints}",
             flush=True,
         )
 
 
-def kill_and_judge(world: World, count: Count, kill: Callable[[Callable[[], None]], None]) -> list[str]:
+def work(job: Job) -> Report:
     """Kills, then peace; everything has to come to its end, and a fresh command has to be quick."""
-    progress = Progress(world, count)
-    kill(progress.say)
-    if world.has_failed:
-        # What it left undone says nothing more.
-        return world.ledger.complaints
+    job.folder.mkdir()
+    until, count, reached = time.monotonic() + job.seconds, Count(), None
+    with World(job.folder, job.seed, job.launcher) as world:
+        progress = Progress(job, world, count)
+        if job.kills is None:
+            tour = at_every_step(world, count, until, progress.say, part=job.part, parts=job.parts)
+            reached = set(tour.seen())
+        else:
+            at_random(world, count, job.kills, until, progress.say)
+        seconds = {} if world.has_failed else _make_peace(world, progress.say, is_broken=bool(job.launcher))
+        return report_of(world, count, reached, {"all": progress.seconds, **seconds})
+
+
+def _make_peace(world: World, say: Say, *, is_broken: bool) -> dict[str, float]:
+    """How many seconds that took. A build that fails is not waited for as long."""
     began = time.monotonic()
     world.kill()
     world.start()
-    world.drain(DRAIN_S, QUIET_S, progress.say)
+    if is_broken:
+        world.drain(DRAIN_S, QUIET_S / 2, say)
+        world.kill()
+        return {"to drain": time.monotonic() - began}
+    world.drain(DRAIN_S, QUIET_S, say)
     drained_s = time.monotonic() - began
     fresh_s = world.fresh_command_s()
     world.stop()
-    complaints = world.verdict()
-    table(world, count, progress.seconds, drained_s, fresh_s)
-    return complaints
+    return {"to drain": drained_s, "for a fresh command": fresh_s}
 
 
-def table(world: World, count: Count, seconds: float, drained_s: float, fresh_s: float) -> None:
-    """The figures."""
-    ledger, sent = world.ledger, list(world.relay.uploads.values())
-    again = world.bytes_sent_for_complete - world.bytes_complete
-    offsets = sum(move.payload["confirmation"] == "offset" for move in ledger.completions)
-    share = 100 * again / world.bytes_complete if world.bytes_complete else 0.0
-    if count.steps:
-        kills = [
-            ("kills", f"{count.kills}"),
-            ("  journal steps and phases", f"{count.steps}, {count.steps_missed} not reached again"),
-        ]
-    else:
-        kills = [
-            ("kills", f"{count.kills}, {count.of_tusd} of tusd besides"),
-            ("  while a PATCH ran", f"{count.in_patch}"),
-            ("  while a POST ran", f"{count.in_post}"),
-            ("  before the stream was there", f"{count.before_stream}"),
-        ]
-    rows = [
-        *kills,
-        ("commands", f"{len(ledger.orders)}"),
-        ("  given again", f"{ledger.duplicates}"),
-        ("messages", f"{len(ledger.messages)}"),
-        ("  received again", f"{ledger.repeated}"),
-        ("resets of the cursor", f"{ledger.restorations}"),
-        ("uploads complete", f"{len(ledger.completions)} of {len(world.traffic.started())}"),
-        ("  confirmed by the offset", f"{offsets}"),
-        ("  their bytes", f"{world.bytes_complete / MIB:.1f} MiB"),
-        ("  bytes sent again", f"{again / MIB:.3f} MiB ({share:.2f} %)"),
-        ("PATCHes", f"{sum(one.patches for one in sent)}, {sum(one.resumed for one in sent)} from an offset above 0"),
-        ("lost", f"{len(judge.lost(ledger))}"),
-        ("carried out twice", f"{len(judge.doubled(ledger))}"),
-        ("seconds", f"{seconds:.0f}; {drained_s:.1f} to drain, {fresh_s:.1f} for a fresh command"),
-    ]
-    print()
-    for name, value in rows:
-        print(f"{name:<32}{value}")
+def in_workers(jobs: list[Job]) -> list[Report]:
+    """Each in a process of its own: the threads of one must not wait for those of another."""
+    if len(jobs) == 1:
+        return [work(jobs[0])]
+    with ProcessPoolExecutor(len(jobs), mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(work, jobs))
 
 
-def broken_build(folder: Path, name: str, seed: int) -> list[str]:
-    """The scenario that shows this mistake, on a build that has it."""
-    return _scenario(folder, name, seed, "--broken", name)
-
-
-def intact_build(folder: Path, seed: int) -> list[str]:
-    """The same scenarios on the build as it is."""
-    return [words for name in SCENARIOS for words in _scenario(folder, name, seed)]
-
-
-def _scenario(folder: Path, name: str, seed: int, *launcher: str) -> list[str]:
+def scenario(folder: Path, name: str, seed: int, *launcher: str) -> list[str]:
+    """One kill at the place where that mistake shows. Returns the complaints."""
     place = folder / name
     place.mkdir()
     with World(place, seed) as world:
         world.faults.stop()
-        SCENARIOS[name](world, *launcher)
+        try:
+            SCENARIOS[name](world, *launcher)
+        except Missed as missed:
+            return [f"the scenario of {name} shows nothing: {missed}"]
         world.start(*launcher)
         quiet_s = BROKEN_QUIET_S if launcher else QUIET_S
         world.ledger.wait_for(lambda: world.ledger.streams > 1, BROKEN_DRAIN_S)
@@ -135,45 +131,61 @@ def _scenario(folder: Path, name: str, seed: int, *launcher: str) -> list[str]:
 
 
 def run(options: argparse.Namespace, folder: Path) -> list[str]:
-    """What the arguments ask for."""
-    if options.broken:
-        if options.broken == "none":
-            return intact_build(folder, options.seed)
-        return broken_build(folder, options.broken, options.seed)
-    until = time.monotonic() + options.seconds
-    count = Count()
-    with World(folder, options.seed) as world:
-        if options.steps:
-            return kill_and_judge(world, count, lambda say: at_every_step(world, count, until, say))
-        return kill_and_judge(world, count, lambda say: at_random(world, count, options.kills, until, say))
+    """What the arguments ask for. Returns the complaints."""
+    if options.broken == "none":
+        return [words for name in SCENARIOS for words in scenario(folder, name, options.seed)]
+    if options.broken and options.kills is None:
+        return scenario(folder, options.broken, options.seed, "--broken", options.broken)
+    kills, parts = KILLS if options.kills is None else options.kills, options.workers
+    launcher = ("--broken", options.broken) if options.broken else ()
+    jobs = [
+        Job(
+            folder / f"world-{part + 1}",
+            options.seed * 1000 + part if parts > 1 else options.seed,
+            None if options.steps else kills // parts + (part < kills % parts),
+            options.seconds,
+            part,
+            parts,
+            launcher,
+        )
+        for part in range(parts)
+    ]
+    report = merged(in_workers(jobs))
+    show(report)
+    return report.complaints
 
 
-def main() -> int:
-    """Run it."""
+def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(prog="scripts/crash_test", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200, metavar="N", help="how often the agent dies (200)")
+    parser.add_argument("--kills", type=int, metavar="N", help=f"how often the agent dies ({KILLS})")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="so many worlds at once, which share them")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), metavar="N")
-    parser.add_argument("--seconds", type=float, default=3600.0, metavar="S", help="no kill after this time (3600)")
+    parser.add_argument("--seconds", type=float, default=7200.0, metavar="S", help="no kill after this time (7200)")
     parser.add_argument("--steps", action="store_true", help="kill at every step of the journal instead of at random")
     parser.add_argument(
         "--broken",
         choices=["none", *sorted(SCENARIOS)],
-        help="a build with that mistake, which has to fail; none: the same kills on the build as it is",
+        help="a build with that mistake, which has to fail: by one kill at the place where it shows, or with --kills "
+        "at random; none: those kills on the build as it is",
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the agent's log when it fails")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Run it."""
+    options = options_of()
     if shutil.which("tusd") is None:
         print("crash_test: tusd is needed: go install github.com/tus/tusd/v2/cmd/tusd@v2.10.0", file=sys.stderr)
         return 69
     print(f"seed {options.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="sse-agent-crash-test-"))
-    complaints: list[str] = []
+    is_kept = options.keep
     try:
         complaints = run(options, folder)
-    except Missed as missed:
-        complaints = [f"the scenario shows nothing: {missed}"]
-    finally:
         is_kept = options.keep and bool(complaints)
+    finally:
         if not is_kept:
             shutil.rmtree(folder, ignore_errors=True)
     for words in complaints[:COMPLAINTS_SHOWN]:

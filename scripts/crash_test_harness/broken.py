@@ -8,7 +8,7 @@ from typing import Any
 import pydantic_core
 
 from sse_agent.dispatcher import Dispatcher
-from sse_agent.journal import Journal, Transaction, inbox, outbox, transitions
+from sse_agent.journal import Journal, Transaction, attempts, inbox, outbox, transitions
 from sse_agent.journal.database import set_about
 from sse_agent.journal.inbox import Arrival, Command
 from sse_agent.messages import AckStatus, Chat, EnvelopeBytes, EventType, event
@@ -58,6 +58,15 @@ def from_zero() -> None:
     transitions.recover = forgetful
 
 
+def refusal_unnoted() -> None:
+    """An error that answers the last PATCH is known to the carrier, but not to the journal."""
+
+    def forget(tx: Transaction, file_id: str, status: int, refusal: str) -> None:
+        """Nothing is noted."""
+
+    attempts.note_refusal = forget
+
+
 def _before_receiving(step: Callable[[Transaction, Arrival], None]) -> None:
     """A transaction of its own before the one that stores the command."""
     write = Journal.write
@@ -88,4 +97,5 @@ BUILDS: dict[str, Callable[[], None]] = {
     "effect-first": effect_first,
     "new-id": new_id,
     "from-zero": from_zero,
+    "refusal-unnoted": refusal_unnoted,
 }

@@ -2,20 +2,26 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from scripts.crash_test_harness.launcher import PHASES
-from scripts.crash_test_harness.world import World
+from scripts.crash_test_harness.faults import RATES
+from scripts.crash_test_harness.oracle import Ambush
+from scripts.crash_test_harness.tour import ASKED_FOR, CONSOLE_STEP, FIRST_STEP, PROVOKED_BY, RESTORING, Place, Tour
+from scripts.crash_test_harness.world import KIB, World
 
 TICK_S = 0.05
+BACKLOG_AT_MOST = 40
 TUSD_DIES = 1 / 12
-STEP_WITHIN_S = 12.0
+AS_EVERYBODY_STARTS_IT = 0.1
+AT_ANY_MOMENT = 0.2
+IN_A_PATCH = 0.55
+AIMS_WITHIN_S = 0.6
+AFTER_A_POST = 0.3
+ANSWER_TAKES_S = 0.006
+STEP_WITHIN_S = 15.0
 DISCOVERING_S = 6.0
-FIRST_STEP = "database.set_about"
-RESET_STEP = "inbox.reset"
 BACKLOG_WITHIN_S = 8.0
-RESTORING = 0.2
+TYPES = 0.2
 
 Say = Callable[[], None]
 
@@ -29,109 +35,131 @@ class Count:
     in_post: int = 0
     before_stream: int = 0
     of_tusd: int = 0
-    steps: int = 0
-    steps_missed: int = 0
+    killed_at: list[Place] = field(default_factory=list)
+    not_reached_again: list[Place] = field(default_factory=list)
+
+
+# --- at random ---
 
 
 def at_random(world: World, count: Count, kills: int, until: float, say: Say) -> None:
-    """SIGKILL 0.2 to 2 s after the start, or soon after the stream is there; tusd dies now and then, too."""
+    """SIGKILL again and again; tusd dies now and then, too."""
     while count.kills < kills and time.monotonic() < until:
         streams = world.ledger.streams
-        world.start()
-        if world.chance.random() < TUSD_DIES:
-            world.tusd.kill()
-            world.tusd.start()
-            count.of_tusd += 1
-        if world.chance.random() < 0.3:
-            _pour_for(world, world.chance.uniform(0.2, 2.0), say)
+        if world.chance.random() < AS_EVERYBODY_STARTS_IT:
+            world.start()
         else:
-            _pour_until(world, lambda before=streams: world.ledger.streams > before, 10.0, say)  # type: ignore[misc]
-            _pour_for(world, world.chance.uniform(0.0, 1.5), say)
+            world.fork()
+        if world.chance.random() < TUSD_DIES:
+            world.restart_tusd()
+            count.of_tusd += 1
+        _live(world, streams, say)
         if world.has_ended():
             return
         has_stream = world.ledger.streams > streams
         count.before_stream += not has_stream
-        count.in_patch += has_stream and world.relay.open_patches > 0
+        count.in_patch += has_stream and world.book.open_patches > 0
         count.in_post += world.oracle.open_posts > 0
         world.kill()
+        world.oracle.ambush.end()
         count.kills += 1
 
 
-def at_every_step(world: World, count: Count, until: float, say: Say) -> None:
-    """Each step that is seen, in each of its phases; in between a life without a kill, so that none is hit thrice.
+def _live(world: World, streams: int, say: Say) -> None:
+    """0.1 to 1.2 s, whatever happens; or until soon after the stream is there, and often until something is on."""
+    if world.chance.random() < AT_ANY_MOMENT:
+        _pour_for(world, world.chance.uniform(0.1, 1.2), say)
+        return
+    _pour_until(world, lambda: world.ledger.streams > streams, 10.0, say)
+    _pour_for(world, world.chance.uniform(0.0, 1.1), say)
+    if world.chance.random() < IN_A_PATCH:
+        world.book.wait_for_patch(AIMS_WITHIN_S)
+        return
+    world.oracle.ambush = ambush = Ambush(is_recorded=world.chance.random() < 0.5)
+    if ambush.wait(AIMS_WITHIN_S) and world.chance.random() < AFTER_A_POST:
+        # While the answer is on its way, or while the journal forgets what was sent.
+        ambush.end()
+        time.sleep(world.chance.uniform(0.0, ANSWER_TAKES_S))
 
-    A command that dies with its process three times is put aside as POISON, as the contract wants it. The first step
-    comes up only once, where a journal has no cursor yet.
+
+# --- at every step ---
+
+
+def at_every_step(world: World, count: Count, until: float, say: Say, *, part: int, parts: int) -> Tour:
+    """Each step that the agent's code names, in each of its phases; one of `parts` parts of them.
+
+    In between a life without a kill, so that no command is hit thrice: it would be put aside as POISON, as the
+    contract wants it. The first step comes up only once, where a journal has no cursor yet.
     """
-    tour = _Tour(world, world.folder / "steps.txt")
-    world.faults.restoring = RESTORING
-    for phase in PHASES:
-        _kill_at(world, tour, count, FIRST_STEP, phase, say)
-    world.start(*tour.noting)
+    tour = Tour(world.folder / "steps.txt", world.chance, part, parts)
+    world.faults.rage({**RATES, "restoring": RESTORING})
+    for place in tour.places_left():
+        if place[0] == FIRST_STEP:
+            _kill_at(world, tour, count, place, say)
+    world.fork(*tour.noting)
     _pour_for(world, DISCOVERING_S, say)
     world.kill()
-    while time.monotonic() < until and (places := tour.places_left()):
-        step, phase = world.chance.choice(places)
-        world.faults.restoring = 1.0 if step == RESET_STEP else RESTORING
-        _kill_at(world, tour, count, step, phase, say)
-        world.start(*tour.noting)
+    while time.monotonic() < until and not world.has_failed and (places := tour.places_left()):
+        _kill_at(world, tour, count, world.chance.choice(places), say)
+        world.fork(*tour.noting)
         _wait_until(lambda: not _backlog(world), BACKLOG_WITHIN_S, say)
         world.kill()
-    for step, phase in tour.missed():
-        print(f"not reached again: {step}, {phase}")
+    count.not_reached_again = tour.missed()
+    return tour
 
 
-def _kill_at(world: World, tour: "_Tour", count: Count, step: str, phase: str, say: Say) -> None:
-    world.start(*tour.noting, "--kill-at", step, phase, str(tour.which_time(step, phase)))
-    tour.note(step, phase, has_killed=_pour_until(world, world.has_ended, STEP_WITHIN_S, say))
+def _kill_at(world: World, tour: Tour, count: Count, place: Place, say: Say) -> None:
+    """One life that ends at that place, with what brings the agent there."""
+    step, _ = place
+    is_attended = step == CONSOLE_STEP
+    refusals = len(world.book.refusals)
+    if step in PROVOKED_BY:
+        world.faults.force(PROVOKED_BY[step])
+    if is_attended:
+        world.start(*tour.noting, *tour.killing(place), is_attended=True)
+    else:
+        world.fork(*tour.noting, *tour.killing(place))
+    _provoke(world, step)
+
+    def has_ended() -> bool:
+        if is_attended and world.chance.random() < TYPES:
+            world.seat.type()
+        if step in ASKED_FOR:
+            world.ask(ASKED_FOR[step])
+        return world.has_ended()
+
+    has_killed = _pour_until(world, has_ended, STEP_WITHIN_S, say)
     world.kill()
+    world.faults.rage({**RATES, "restoring": RESTORING})
+    tour.note(place, has_killed=has_killed)
     count.kills += 1
-    count.steps, count.steps_missed = len(tour.tries), len(tour.missed())
+    if has_killed:
+        count.killed_at.append(place)
+        _judge_refusal(world, place, refusals)
 
 
-class _Tour:
-    """Where it has been killed. `tries` counts in vain ones down from 0; 1 is a kill."""
-
-    def __init__(self, world: World, notes: Path) -> None:
-        self.noting = ("--note-steps", str(notes))
-        self.tries: dict[tuple[str, str], int] = {}
-        self._notes = notes
-        self._chance = world.chance
-
-    def places_left(self) -> list[tuple[str, str]]:
-        """Steps and phases not yet killed at. What was missed twice does not come up any more."""
-        places = [(step, phase) for step in sorted(self._times()) for phase in PHASES]
-        return [place for place in places if self.tries.get(place, 0) in (0, -1)]
-
-    def which_time(self, step: str, phase: str) -> int:
-        """The first, second or third time in its life that the agent gets there, as far as that was seen to happen."""
-        return 1 if (step, phase) in self.tries else self._chance.randint(1, self._times().get(step, 1))
-
-    def note(self, step: str, phase: str, *, has_killed: bool) -> None:
-        """How it went."""
-        self.tries[step, phase] = 1 if has_killed else self.tries.get((step, phase), 0) - 1
-
-    def missed(self) -> list[tuple[str, str]]:
-        """Places that were not reached again."""
-        return [place for place, result in self.tries.items() if result < 1]
-
-    def _times(self) -> dict[str, int]:
-        times: dict[str, int] = {}
-        for line in self._notes.read_text().splitlines() if self._notes.exists() else []:
-            step, _, n = line.rpartition(" ")
-            times[step] = max(times.get(step, 0), int(n))
-        return times
+def _provoke(world: World, step: str) -> None:
+    """Commands that lead there, whatever else is open."""
+    if step in PROVOKED_BY:
+        world.traffic.start(max(world.sizes, key=lambda name: world.sizes[name]), priority=9)
+        world.traffic.start(next(name for name, size in world.sizes.items() if size > KIB), priority=9)
+    world.traffic.list_files()
 
 
-def _backlog(world: World) -> bool:
-    """Whether commands are open that wait for no upload."""
-    orders = world.ledger.orders
-    return any(orders[command_id].type not in ("UPLOAD_START", "UPLOAD_CANCEL") for command_id in _unanswered(world))
+def _judge_refusal(world: World, place: Place, before: int) -> None:
+    """Killed after that commit, the agent has the refusal for certain: nothing but a failure is right."""
+    if place == ("attempts.note_refusal", "after commit") and len(world.book.refusals) == before + 1:
+        world.book.refusals[-1].is_refusal_taken = True
 
 
-def _unanswered(world: World) -> list[str]:
+# --- both ---
+
+
+def _backlog(world: World) -> int:
+    """How many commands are open that wait for no upload."""
     with world.ledger.condition:
-        return [command_id for command_id in world.ledger.unanswered() if command_id in world.ledger.orders]
+        kinds = [world.ledger.orders[command_id].type for command_id in world.ledger.unanswered()]
+    return sum(kind not in ("UPLOAD_START", "UPLOAD_CANCEL") for kind in kinds)
 
 
 def _pour_for(world: World, seconds: float, say: Say) -> None:
@@ -157,9 +185,10 @@ def _wait_until(condition: Callable[[], bool], within_s: float, say: Say) -> Non
 
 
 def _tick(world: World, seconds: float, say: Say) -> None:
-    """About ten commands a second."""
-    if world.chance.random() < seconds * 10:
+    """About ten commands a second, as long as the agent keeps up with them."""
+    if world.chance.random() < seconds * 10 and _backlog(world) < BACKLOG_AT_MOST:
         world.traffic.pour()
+    world.traffic.revive()
     world.check_complete()
     say()
     time.sleep(seconds)

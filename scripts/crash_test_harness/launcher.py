@@ -1,7 +1,7 @@
 """Starts the agent with a hand on its journal: it kills itself at a step, notes the steps it takes, or is broken.
 
-`launcher.py [--kill-at STEP PHASE K] [--note-steps FILE] [--broken NAME] -- ARGUMENTS OF sse-agent`. A step is one
-call of the journal, named after its function: `inbox.receive`. The product knows nothing of this.
+`launcher.py [--kill-at STEP PHASE K] [--note-steps FILE] [--broken NAME] [--stumble] -- ARGUMENTS OF sse-agent`. A
+step is one call of the journal, named after its function: `inbox.receive`. The product knows nothing of this.
 """
 
 import argparse
@@ -11,12 +11,14 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.crash_test_harness import broken
+from scripts.crash_test_harness.steps import step_of
 from sse_agent import cli
+from sse_agent.files import AllowedFolders
 from sse_agent.journal import Journal
 
 NOTED = 3
@@ -55,11 +57,6 @@ def watch(at: At) -> None:
     Journal._transact = watched_transact  # type: ignore[method-assign, assignment]
 
 
-def step_of(work: Callable[..., Any]) -> str:
-    """Module and function, as people would say it."""
-    return f"{work.__module__.rpartition('.')[2]}.{work.__qualname__}"
-
-
 def killer(step: str, phase: str, k: int) -> At:
     """SIGKILL for this process the `k`th time that it gets there."""
     left = k
@@ -89,19 +86,35 @@ def noter(path: Path) -> At:
     return at
 
 
-def main() -> int:
-    """Prepare, then be the agent."""
+def stumble() -> None:
+    """The first listing of this life comes upon a bug. None is known that somebody outside could bring on."""
+    listed = AllowedFolders.list
+    left = [RuntimeError("a bug, put there by the crash test")]
+
+    def list_files(folders: AllowedFolders, *args: Any) -> Any:
+        if left:
+            raise left.pop()
+        return listed(folders, *args)
+
+    AllowedFolders.list = list_files  # type: ignore[method-assign, assignment]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare, then be the agent. None: what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kill-at", nargs=3, metavar=("STEP", "PHASE", "K"))
     parser.add_argument("--note-steps", type=Path, metavar="FILE")
     parser.add_argument("--broken", choices=sorted(broken.BUILDS))
+    parser.add_argument("--stumble", action="store_true")
     parser.add_argument("arguments", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.note_steps:
         watch(noter(options.note_steps))
     if options.kill_at:
         step, phase, k = options.kill_at
         watch(killer(step, phase, int(k)))
+    if options.stumble:
+        stumble()
     if options.broken:
         broken.BUILDS[options.broken]()
     return cli.main(options.arguments)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,9 @@ REPORTED_AGAIN_S = 20.0
 Ending = tuple[str, str]
 """Status and error code of a final ACK; the code is empty where there is no error."""
 
+POISON: Ending = ("failed", "POISON")
+POISONED_BY = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -27,6 +30,10 @@ class Order:
     type: str
     payload: Mapping[str, Any]
     expects: frozenset[Ending] | None
+
+    def is_start_of(self, file_id: str) -> bool:
+        """Whether it starts that upload, and nothing is wrong with it."""
+        return self.type == "UPLOAD_START" and self.expects is None and self.payload.get("fileId") == file_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,17 @@ class Message:
     payload: Mapping[str, Any]
     in_reply_to: str | None
     message_id: str
+
+    @property
+    def is_end(self) -> bool:
+        """Whether an upload is over with it."""
+        is_dead = self.type == "UPLOAD_FAILED" and not self.payload["retryable"]
+        return is_dead or self.type in OVER
+
+    @property
+    def ending(self) -> Ending:
+        """Of an ACK: its status, and its error code or nothing."""
+        return str(self.payload["status"]), str((self.payload.get("error") or {}).get("code", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +96,7 @@ class Ledger:
         self.finals: dict[str, list[Message]] = defaultdict(list)
         self.accepted: set[str] = set()
         self.replies: dict[str, list[Message]] = defaultdict(list)
+        self.lines: list[str] = []
         self.moves: dict[str, list[Message]] = defaultdict(list)
         self.over: set[str] = set()
         self.completions: list[Message] = []
@@ -85,6 +104,10 @@ class Ledger:
         self.repeated = 0
         self.restorations = 0
         self.trap: Trap | None = None
+        self.buried: set[str] = set()
+        self.kills_of: Counter[str] = Counter()
+        self.is_attended = False
+        self.may_be_shown: set[str] = set()
         self._open: dict[str, None] = {}
         self._cursor = 0
         self._progress: dict[str, tuple[int, int]] = {}
@@ -113,6 +136,8 @@ class Ledger:
             self.orders[command_id] = Order(command_id, order.type, order.payload, order.expects)
             if command_id not in self.finals:
                 self._open[command_id] = None
+                if self.is_attended:
+                    self.may_be_shown.add(command_id)
 
     def event_id(self, n: int) -> str:
         """The event ID of command number `n`, from 1."""
@@ -164,6 +189,26 @@ class Ledger:
             self._append(frame)
         self.duplicates += len(again)
 
+    # --- the agent's lives ---
+
+    def note_start(self, *, is_attended: bool) -> None:
+        """A process begins. With a person at its console, chat lines that are open now may be shown, not answered."""
+        with self.condition:
+            self.is_attended = is_attended
+            if is_attended:
+                self.may_be_shown.update(self._open)
+
+    def note_kill(self) -> None:
+        """A process ended; every command that is open now may have been under way."""
+        with self.condition:
+            self.kills_of.update(list(self._open))
+
+    def is_poisoned(self, command_id: str) -> bool:
+        """Whether it was put aside, and for a reason: the process was killed three times while it was open."""
+        finals = self.finals.get(command_id, [])
+        is_put_aside = any(ack.ending == POISON for ack in finals)
+        return is_put_aside and self.kills_of[command_id] >= POISONED_BY
+
     # --- up ---
 
     def claim(self, journal: str, epoch: int, instance: str) -> bool:
@@ -199,6 +244,11 @@ class Ledger:
             self.condition.notify_all()
             return 202
 
+    def bury(self, message_id: str) -> None:
+        """From now on this message is refused for good. What it says was heard all the same."""
+        with self.condition:
+            self.buried.add(message_id)
+
     def _file(self, message: Message, epoch: int) -> None:
         self.news += message.type != "CLIENT_STATUS"
         if epoch not in self.greeted_epochs:
@@ -213,6 +263,8 @@ class Ledger:
             self._file_progress(message.payload)
         elif message.in_reply_to is not None:
             self.replies[message.in_reply_to].append(message)
+        elif message.type == "MESSAGE":
+            self.lines.append(str(message.payload["text"]))
 
     def _file_ack(self, ack: Message) -> None:
         command_id = str(ack.payload["commandId"])
@@ -232,7 +284,7 @@ class Ledger:
         if before and revision <= int(before[-1].payload["revision"]):
             self.complain(f"the revision of {file_id} went down to {revision} with {move.type}")
         before.append(move)
-        if move.type in OVER:
+        if move.is_end:
             self.over.add(file_id)
         if move.type == "UPLOAD_COMPLETE":
             self.completions.append(move)

@@ -1,7 +1,6 @@
-"""The oracle's two doors: the command stream and the messages. It misbehaves as networks do, but forgets nothing."""
+"""The oracle's doors: commands, messages, upload tokens. It misbehaves as networks do, but forgets nothing."""
 
 import json
-import random
 import re
 import socket
 import sys
@@ -9,57 +8,46 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from scripts.crash_test_harness.faults import Faults
 from scripts.crash_test_harness.ledger import CLIENT, Ledger
+from scripts.crash_test_harness.tokens import Tokens
 
 TOKEN = "crash-test-token"
 HEARTBEAT_S = 1.0
+REPEATED = 3
 _PLACE = f"/api/v1/agents/{CLIENT}"
+_TOKEN = re.compile(rf"{_PLACE}/uploads/([^/]+)/token")
 _FIRST = re.compile(rb'\s*\{\s*"messages"\s*:\s*\[\s*')
 
 
-class Faults:
-    """What goes wrong on the way, by chance; nothing once `stop` was called."""
+class Ambush:
+    """Waits for a POST and holds it until the agent is dead: before it is recorded, or before it is answered."""
 
-    def __init__(self, seed: int) -> None:
-        self._chance = random.Random(seed)
-        self._lock = threading.Lock()
-        self._is_on = True
-        self.restoring = 0.03
+    LONGEST_S = 5.0
 
-    def stop(self) -> None:
-        """From now on the network is perfect."""
-        with self._lock:
-            self._is_on = False
+    def __init__(self, *, is_recorded: bool) -> None:
+        self.is_recorded = is_recorded
+        self._has_come = threading.Event()
+        self._is_over = threading.Event()
 
-    def of_post(self) -> str:
-        """What happens to a POST."""
-        kinds = ("none", "503", "cut before", "cut after", "cut half-way", "in progress", "slow")
-        return self._pick(kinds, (86, 2, 2, 4, 2, 2, 2))
+    def wait(self, within_s: float) -> bool:
+        """Whether one came."""
+        return self._has_come.wait(within_s)
 
-    def of_stream(self) -> str:
-        """What happens at the GET of a stream."""
-        return self._pick(("none", "503", "cut at once"), (93, 4, 3))
+    def hold(self, *, is_recorded: bool) -> None:
+        """From the POST, at both places."""
+        if is_recorded == self.is_recorded and not self._is_over.is_set():
+            self._has_come.set()
+            self._is_over.wait(self.LONGEST_S)
 
-    def cuts_frame(self) -> bool:
-        """Whether the stream ends in the middle of the frame that is due."""
-        return self._pick(("none", "cut"), (98, 2)) == "cut"
-
-    def restores(self) -> bool:
-        """Whether the control plane comes back from a backup, at the GET of a stream."""
-        with self._lock:
-            return self._is_on and self._chance.random() < self.restoring
-
-    def repeats(self) -> int:
-        """How many commands before the agent's cursor come once more at the start of a stream."""
-        return int(self._pick(("0", "1", "3"), (90, 5, 5)))
-
-    def _pick(self, kinds: tuple[str, ...], weights: tuple[int, ...]) -> str:
-        with self._lock:
-            return self._chance.choices(kinds, weights)[0] if self._is_on else kinds[0]
+    def end(self) -> None:
+        """What is held goes on."""
+        self._is_over.set()
 
 
 class Oracle(ThreadingHTTPServer):
@@ -69,12 +57,15 @@ class Oracle(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, ledger: Ledger, faults: Faults) -> None:
+    def __init__(self, ledger: Ledger, faults: Faults, tokens: Tokens) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.ledger = ledger
         self.faults = faults
+        self.tokens = tokens
         self.is_ending = False
         self.open_posts = 0
+        self.ambush = Ambush(is_recorded=False)
+        self.ambush.end()
 
     @property
     def url(self) -> str:
@@ -119,8 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._problem(503, "overloaded")
             return
         ledger = self.server.ledger
-        hello, n = ledger.open_stream(self.headers.get("Last-Event-ID"), is_restored=self.server.faults.restores())
-        n = max(0, n - self.server.faults.repeats())
+        hello, n = ledger.open_stream(
+            self.headers.get("Last-Event-ID"), is_restored=self.server.faults.happens("restoring")
+        )
+        if self.server.faults.happens("repeating"):
+            n = max(0, n - REPEATED)
         number, numbering = ledger.streams, ledger.numbering
         self.close_connection = True
         self.send_response(200)
@@ -165,14 +159,29 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
         if not self._is_welcome():
             return
-        if self.path != f"{_PLACE}/messages":
+        file_id = _TOKEN.fullmatch(self.path)
+        if self.path != f"{_PLACE}/messages" and file_id is None:
             self._problem(404, "not-found")
             return
         self.server.open_posts += 1
         try:
-            self._take(body)
+            if file_id is None:
+                self._take(body)
+            else:
+                self._renew(file_id[1])
         finally:
             self.server.open_posts -= 1
+
+    def _renew(self, file_id: str) -> None:
+        """An upload token. Not idempotent: after an answer that got lost there is one more."""
+        fault = self.server.faults.of_post()
+        if fault == "503":
+            self._problem(503, "overloaded")
+            return
+        token = self.server.tokens.mint(file_id)
+        if fault.startswith("cut"):
+            self._cut()
+        self._json(201, {"token": token, "expiresAt": (datetime.now(UTC) + timedelta(minutes=10)).isoformat()})
 
     def _take(self, body: bytes) -> None:
         ledger, fault = self.server.ledger, self.server.faults.of_post()
@@ -188,10 +197,13 @@ class _Handler(BaseHTTPRequestHandler):
             parts = parts[: (len(parts) + 1) // 2]
         postponed = parts[-1][1]["id"] if fault == "in progress" else None
         epoch = int(self.headers["Agent-Epoch"])
+        ambush = self.server.ambush
+        ambush.hold(is_recorded=False)
         results = []
         for raw, envelope in parts:
-            status = 409 if envelope["id"] == postponed else ledger.record(raw, envelope, epoch)
+            status = 409 if envelope["id"] == postponed else self._record(raw, envelope, epoch)
             results.append({"id": envelope["id"], "status": status})
+        ambush.hold(is_recorded=True)
         trap = ledger.trap
         if trap is not None and trap.sprung.is_set():
             ledger.trap = None
@@ -201,6 +213,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(0.3)
         self._answer(results, is_batch=body.startswith(b'{"messages"'))
+
+    def _record(self, raw: bytes, envelope: Mapping[str, Any], epoch: int) -> int:
+        """As the ledger says; but by chance a message is refused for good, and then always."""
+        ledger, message_id = self.server.ledger, str(envelope["id"])
+        status = ledger.record(raw, envelope, epoch)
+        if status == 202 and envelope.get("inReplyTo") and self.server.faults.happens("burying"):
+            ledger.bury(message_id)
+        return 422 if message_id in ledger.buried else status
 
     def _answer(self, results: list[dict[str, Any]], *, is_batch: bool) -> None:
         if is_batch:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from scripts.crash_test_harness.ledger import FINAL, Trap
 from scripts.crash_test_harness.world import KIB, World
 
-WITHIN_S = 30.0
+WITHIN_S = 90.0
 THIRD_COMMAND = ("--kill-at", "inbox.receive", "before", "3")
 
 
@@ -42,9 +42,17 @@ def in_the_middle_of_a_patch(world: World, *launcher: str) -> None:
     """Half a MiB of a file is on its way."""
     file_id = world.traffic.start(max(world.sizes, key=lambda name: world.sizes[name]))
     world.start(*launcher)
-    if not world.relay.wait_for_bytes(file_id, 512 * KIB, WITHIN_S):
+    if not world.book.wait_for_bytes(file_id, 512 * KIB, WITHIN_S):
         raise Missed("the upload did not get under way")
     world.kill()
+
+
+def between_refusal_and_report(world: World, *launcher: str) -> None:
+    """The tus server refused a file when it had all of it; that is about to become UPLOAD_FAILED."""
+    world.faults.force("refusing")
+    world.traffic.start(next(name for name, size in world.sizes.items() if size > KIB))
+    _until_it_kills_itself(world, *launcher, "--kill-at", "uploader._settled", "before", "1")
+    world.faults.stop()
 
 
 SCENARIOS: dict[str, Callable[..., None]] = {
@@ -52,6 +60,7 @@ SCENARIOS: dict[str, Callable[..., None]] = {
     "effect-first": between_effect_and_command,
     "new-id": between_record_and_answer,
     "from-zero": in_the_middle_of_a_patch,
+    "refusal-unnoted": between_refusal_and_report,
 }
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.crash_test_harness.ledger import CLIENT, Ending, Frame, Ledger, Order, envelope_of
+from scripts.crash_test_harness.tokens import Tokens
 
 DUPLICATES = 0.2
+TOKENS = 0.4
 UPLOADS_AT_ONCE = 14
+WAITING_AT_MOST = 60
 COMPLETED: Ending = ("completed", "")
 
 Expected = frozenset[Ending] | None
@@ -25,6 +28,7 @@ class Traffic:
     """Gives commands to the oracle. `files` maps a name to its size in bytes."""
 
     ledger: Ledger
+    tokens: Tokens
     folder: Path
     files: dict[str, int]
     sha256: dict[str, str]
@@ -32,6 +36,7 @@ class Traffic:
     _given: list[Frame] = field(default_factory=list)
     _starts: dict[str, dict[str, Any]] = field(default_factory=dict)
     _paused: set[str] = field(default_factory=set)
+    _resumed_by: dict[str, str] = field(default_factory=dict)
     _count: int = 0
 
     def pour(self) -> None:
@@ -41,14 +46,14 @@ class Traffic:
             return
         kinds = {
             self._start: 0 if self._open_uploads() >= UPLOADS_AT_ONCE else 26,
-            self._start_again: 8,
+            self._start_again: 8 if len(self.ledger.unanswered()) < WAITING_AT_MOST else 0,
             self._start_another: 2,
             self._start_unknown: 4,
             self._pause: 8,
             self._resume: 10,
             self._cancel: 4,
             self._cancel_first: 2,
-            self._list: 8,
+            self.list_files: 8,
             self._answer: 18,
             self._nonsense: 6,
         }
@@ -69,18 +74,39 @@ class Traffic:
         file_id = f"file-{len(self._starts) + 1}"
         payload = {"fileId": file_id, "fileName": name, **more}
         self._starts[file_id] = payload
-        self.give("UPLOAD_START", payload, None)
+        token = self.tokens.first(file_id, is_given=self.chance.random() < TOKENS)
+        self.give("UPLOAD_START", {**payload, "uploadToken": token} if token else payload, None)
         return file_id
 
     def started(self) -> dict[str, dict[str, Any]]:
         """The payload of every upload's first UPLOAD_START, by file ID."""
         return self._starts
 
+    def is_over(self, file_id: str) -> bool:
+        """Whether that upload came to its end, or never began: each command that starts it was put aside for good."""
+        if file_id in self.ledger.over:
+            return True
+        starts = [order for order in self.ledger.orders.values() if order.is_start_of(file_id)]
+        return all(self.ledger.is_poisoned(order.command_id) for order in starts)
+
     def resume_all(self) -> None:
         """Nothing stays paused."""
         for file_id in sorted(self._paused):
-            self.give("UPLOAD_RESUME", {"fileId": file_id}, None)
+            self._resume_this(file_id)
         self._paused.clear()
+
+    def revive(self, kinds: frozenset[str] = frozenset({"UPLOAD_FAILED"})) -> None:
+        """Uploads whose last report is one of `kinds`, and which are not over, go on; a person would see to it."""
+        for file_id in self._starts:
+            moves = self.ledger.moves.get(file_id)
+            if moves and moves[-1].type in kinds and file_id not in self.ledger.over:
+                self._resume_this(file_id)
+
+    def _resume_this(self, file_id: str) -> None:
+        """Unless the last command to that end is still under way."""
+        last = self._resumed_by.get(file_id)
+        if last is None or last in self.ledger.finals:
+            self._resumed_by[file_id] = self.give("UPLOAD_RESUME", {"fileId": file_id}, None)
 
     def _open_uploads(self) -> int:
         return sum(file_id not in self.ledger.over for file_id in self._starts)
@@ -134,7 +160,7 @@ class Traffic:
         if self._paused and self.chance.random() < 0.8:
             file_id = self.chance.choice(sorted(self._paused))
             self._paused.discard(file_id)
-            self.give("UPLOAD_RESUME", {"fileId": file_id}, None)
+            self._resume_this(file_id)
         else:
             self._wish("UPLOAD_RESUME")
 
@@ -156,7 +182,8 @@ class Traffic:
 
     # --- the rest ---
 
-    def _list(self) -> None:
+    def list_files(self) -> None:
+        """All of them, on one page."""
         self.give("LIST_FILES", {"path": str(self.folder), "limit": 1000})
 
     def _answer(self) -> None:
