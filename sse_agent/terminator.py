@@ -12,7 +12,7 @@ from sse_agent.journal import Bell, Journal, attempts
 from sse_agent.journal.attempts import Termination
 from sse_agent.parking import Parking
 from sse_agent.retry import NOT_NOW
-from sse_agent.tus import TusSession, TusUploader
+from sse_agent.tus import TokenRefused, TusSession, TusUploader
 
 TRIED_FOR = timedelta(days=1)
 AT_ONCE = 100
@@ -71,7 +71,9 @@ class Terminator:
             except GiveUp:
                 pass
             except TryAgain as later:
-                troubles[termination.endpoint] = later
+                # A token that expired is one upload's trouble, not the server's.
+                is_own = isinstance(later, TokenRefused)
+                troubles[termination.url if is_own else termination.endpoint] = later
                 if self._clock.now() - termination.since < TRIED_FOR:
                     continue
             await self._journal.write(attempts.terminated, termination.url)

@@ -106,6 +106,23 @@ async def test_a_server_in_trouble_holds_up_no_other(tmp_path: Path) -> None:
             assert bad.log == ["DELETE"], "one is enough to know"
 
 
+async def test_a_token_that_expired_holds_up_no_other_delete_at_its_server(tmp_path: Path) -> None:
+    """Nobody renews the token of an upload that is over."""
+
+    def refuse_the_expired(exchange: Exchange, _: Kept | None) -> bool:
+        if exchange.headers["authorization"] == "Bearer expired":
+            exchange.answer(401)
+        return exchange.headers["authorization"] == "Bearer expired"
+
+    shelf = Shelf(refuse_the_expired, uploads=[Kept(1, {}), Kept(1, {})])
+    with TusServer(script=shelf) as server:
+        rows = [(f"{server.endpoint}5ecre7-{n}", server.endpoint, token) for n, token in enumerate(("expired", "good"))]
+        await left_behind(tmp_path, *rows)
+        async with station(tmp_path, server.endpoint) as there:
+            await until_left(there, 1)
+    assert (shelf.uploads[0].is_gone, shelf.uploads[1].is_gone) == (False, True)
+
+
 async def test_a_delete_that_hangs_does_not_keep_the_agent_from_stopping(tmp_path: Path) -> None:
     with TusServer() as server:
         await left_behind(tmp_path, (f"{server.endpoint}5ecre7-0", server.endpoint, None))
