@@ -274,6 +274,9 @@ def _open_and_migrate(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA fullfsync=1")
     connection.execute("PRAGMA wal_autocheckpoint=256")
     connection.execute("PRAGMA journal_size_limit=4194304")
+    # After a sync that failed Linux takes for written what was not. Only what is written again is safe: nothing may be
+    # appended to what a process left in the log that ended so (scripts/power_cut --errors --forgetful).
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         message = f"the journal {path} was written by a newer sse-agent; install that version again"
