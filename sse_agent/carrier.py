@@ -95,6 +95,7 @@ class Carrier:
         self._handed_over = upload.sent_limit if upload.url is not None else 0
         self._confirmed = upload.offset
         self._refusal = upload.refusal
+        self._furthest = upload.offset
         self._conflicts = 0
         self._confirmation = "response"
         self._noted_at = ways.clock.monotonic()
@@ -225,36 +226,46 @@ class Carrier:
         self._digest.mark()
         began = self._ways.clock.monotonic()
         try:
-            tus.send(length, self._blocks(file, length, began + LONGEST_PATCH_S, is_last=is_last))
+            self._hand_over(tus, file, length, began + LONGEST_PATCH_S, is_last=is_last)
         except OffsetConflict:
-            self._note_handed_over(start + length)
             self._resync(tus)
             return
         except _Overdue:
-            self._note_handed_over(start + length)
             self._ways.pace.rate = (self._gauge.bytes_sent - start) / (self._ways.clock.monotonic() - began)
             self._ask(tus)
             return
         except (TryAgain, GiveUp) as error:
-            self._note_handed_over(start + length)
             if is_last and is_refusal(error):
                 self._judge(tus, error)
             if not isinstance(error, BodyLimit):
                 raise
             self._lower(length, error)
             return
-        self._handed_over = max(self._handed_over, start + length)
         if length >= MIB or not is_last:
             # Small files say little about the rate.
             self._ways.pace.learn(tus.offset - start, self._ways.clock.monotonic() - began)
-        self._confirmation, self._conflicts = "response", 0
-        self._gauge.offset = tus.offset
+        self._confirmation, self._gauge.offset = "response", tus.offset
+        if tus.offset > self._furthest:
+            # Only then: a server that takes and forgets by turns gets no endless attempt.
+            self._furthest, self._conflicts = tus.offset, 0
         if tus.offset < start + length:
             self._confirm(tus.offset)
             # Else a server that keeps a byte at a time would have us send everything for each.
             raise TryAgain("the tus server kept only a part of what was sent")
         if tus.offset < tus.size:
             self._confirm(tus.offset, self._digest.hexdigest())
+
+    def _hand_over(self, tus: TusUploader, file: OpenFile, length: int, until: float, *, is_last: bool) -> None:
+        """The PATCH itself; however it ends, it is known how much was handed to the network."""
+        end = tus.offset + length
+        try:
+            tus.send(length, self._blocks(file, length, until, is_last=is_last))
+        except Exception:
+            self._note_handed_over(end)
+            raise
+        if tus.offset < end:
+            self._note_handed_over(end)
+        self._handed_over = max(self._handed_over, tus.offset)
 
     def _note_handed_over(self, end: int) -> None:
         """A PATCH up to `end` broke off: a server that claims all of it would claim what it never got."""

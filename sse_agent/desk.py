@@ -113,8 +113,9 @@ def summary(upload: Upload) -> Json:
 
 def listing(tx: Transaction, states: Sequence[str], contains: str, after: int, limit: int) -> Json:
     """Uploads in the order of their arrival, from the one behind number `after` on; `next` goes on from there."""
-    chosen = uploads.chosen(tx, states, contains.encode(errors="surrogateescape"), after, min(limit, LISTED_AT_ONCE))
-    is_more = len(chosen) == min(limit, LISTED_AT_ONCE)
+    limit = max(1, min(limit, LISTED_AT_ONCE))
+    chosen = uploads.chosen(tx, states, contains.encode(errors="surrogateescape"), after, limit)
+    is_more = len(chosen) == limit
     return {"uploads": [summary(upload) for _, upload in chosen], "next": chosen[-1][0] if is_more else None}
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskStatus
 
+from sse_agent import bugs
 from sse_agent.board import Board, Upload
 from sse_agent.desk import DEEDS, Desk, Done, Json
-from sse_agent.errors import GiveUp, TryAgain
+from sse_agent.errors import CannotStart, GiveUp, TryAgain
 from sse_agent.lifecycle import UploadState
 
 SOCKET = "agent.sock"
@@ -88,7 +89,7 @@ class LocalApi:
                 await writer.wait_closed()
 
     async def answer(self, line: bytes) -> Json:
-        """What one request is answered with; never raises."""
+        """What one request is answered with. Raises CannotStart: the journal is damaged."""
         try:
             request = json.loads(line)
             if not isinstance(request, dict) or _text(request, "do") not in _ANSWERS:
@@ -102,6 +103,10 @@ class LocalApi:
             return _error(refused.code, refused.message)
         except TryAgain as later:
             return _error("TRY_AGAIN", later.reason)
+        except CannotStart:
+            raise
+        except Exception as bug:  # noqa: BLE001 - who only asks must not end the agent
+            return _error("BUG", f"a bug in the agent: {bugs.place(bug)}")
 
     async def _status_now(self, _: Json) -> Json:
         return {"status": {**self._status(), **await self._desk.counts()}}

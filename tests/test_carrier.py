@@ -549,6 +549,37 @@ async def test_bytes_that_were_announced_and_never_handed_over_are_not_believed_
         assert (await there.upload()).url is None
 
 
+async def test_a_pause_in_the_middle_leaves_no_room_for_a_claim(tmp_path: Path) -> None:
+    def stop_in_the_middle(exchange: Exchange, kept: Kept) -> None:
+        Shelf.take(exchange, kept, MIB)
+        there.gauge.stop.set()
+        there.session.abort()
+        exchange.close()
+
+    claims = answer_head(len(CONTENT * 16))
+    async with bench(tmp_path, both(once("PATCH", stop_in_the_middle), claims), CONTENT * 16) as there:
+        there.pace.rate = 1e9
+        await there.add()
+        await there.fails(Stopped)
+        assert "never sent" in (await there.fails()).message
+
+
+async def test_a_server_that_takes_and_forgets_by_turns_gets_no_endless_attempt(tmp_path: Path) -> None:
+    def by_turns(exchange: Exchange, kept: Kept | None) -> bool:
+        if exchange.method == "PATCH" and kept is not None and kept.data:
+            kept.data.clear()
+            exchange.drain()
+            exchange.answer(409, body=b"ERR_MISMATCHED_OFFSET: mismatched offset\n")
+            return True
+        return False
+
+    async with bench(tmp_path, by_turns) as there:
+        there.pace.body_limit = MIB
+        await there.add()
+        assert "refuses the offset" in (await there.fails(TryAgain)).reason
+        assert len(there.asked()) < 4 * carrier.CONFLICTS + 4
+
+
 async def test_a_server_that_keeps_a_part_of_each_request_gets_no_tight_loop(tmp_path: Path) -> None:
     def one_byte_more(exchange: Exchange, kept: Kept) -> None:
         Shelf.take(exchange, kept, 1)

@@ -129,6 +129,21 @@ async def test_a_listing_is_chosen_by_state_and_name_and_goes_on_where_it_ended(
         assert len((await there.desk.listing([], "bin", 0, 10))["uploads"]) == 3
 
 
+async def test_a_listing_of_nothing_is_one_of_something(tmp_path: Path) -> None:
+    async with rig(tmp_path) as there:
+        assert (await there.desk.listing([], "", 0, 0)) == {"uploads": [], "next": None}
+        await there.add("a", "b")
+        assert [one["fileId"] for one in (await there.desk.listing([], "", 0, 0))["uploads"]] == ["a"]
+
+
+async def test_sizes_that_nobody_can_have_are_no_trouble(tmp_path: Path) -> None:
+    async with rig(tmp_path) as there:
+        for name in ("a", "b"):
+            start = UploadStart(file_id=name, file_name="a.bin", file_size=2**63 - 1)
+            await there.journal.write(uploads.add, name, start, ENDPOINT, None)
+        assert (await there.desk.counts())["queuedBytes"] >= 2**63
+
+
 async def test_no_secret_is_in_what_is_told_of_an_upload(tmp_path: Path) -> None:
     async with rig(tmp_path) as there:
         await there.add("f")

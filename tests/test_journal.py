@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -96,7 +97,33 @@ def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("harm", [no_database, overwritten_in_the_middle, cut, emptied])
+def without_an_index_entry(path: Path) -> None:
+    """What a lost page leaves: an index that knows less than its table, so that commands would be passed over."""
+    change_schema(path, "sql = replace(sql, 'received', 'never')", "inbox_received")
+
+
+def with_a_schema_that_is_no_text(path: Path) -> None:
+    change_schema(path, "name = CAST(x'ff' AS TEXT)", "outbox_at")
+
+
+def change_schema(path: Path, change: str, name: str) -> None:
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        assert connection.execute(f"UPDATE sqlite_schema SET {change} WHERE name = ?", (name,)).rowcount == 1
+    connection.close()
+
+
+HARM = [
+    no_database,
+    overwritten_in_the_middle,
+    cut,
+    emptied,
+    without_an_index_entry,
+    with_a_schema_that_is_no_text,
+]
+
+
+@pytest.mark.parametrize("harm", HARM)
 async def test_a_damaged_journal_is_put_aside_as_it_is_and_people_are_told(
     tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
@@ -304,6 +331,15 @@ async def test_damage_that_shows_up_later_ends_the_agent_with_words(tmp_path: Pa
             for n in range(200, 400):
                 await receive(journal, n, "MESSAGE", {"text": "x" * 1000})
     assert ended.value.exit_code == ExitCode.WRONG_CONFIGURATION
+    # What was seen once counts, whatever the next look says.
+    (tmp_path / "journal.db").unlink()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as whole:
+        whole.execute("CREATE TABLE t (x)")
+    with pytest.raises(CannotStart, match="put aside"):
+        async with journal_in(tmp_path):
+            pass
+    async with journal_in(tmp_path) as journal:
+        assert journal.epoch == 1
 
 
 def add(tx: Transaction, file_id: str, result: int) -> int:

@@ -113,6 +113,18 @@ async def test_what_is_no_request_is_answered_with_what_is_wrong_and_changes_not
         assert (await there.answer(b'{"do": "status"}'))["status"]["uploads"] == {"queued": 1}
 
 
+async def test_a_bug_in_an_answer_is_told_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stumble(*_: object) -> None:
+        raise KeyError("5ecre7")
+
+    monkeypatch.setattr(Desk, "details", stumble)
+    async with listening(tmp_path):
+        told = await ask(tmp_path, b'{"do": "details", "fileId": "f"}\n')
+        assert told["error"]["code"] == "BUG"
+        assert "5ecre7" not in told["error"]["message"]
+        assert (await ask(tmp_path, b'{"do": "status"}\n'))["ok"]
+
+
 async def test_whoever_says_nothing_or_too_much_holds_up_nobody(tmp_path: Path) -> None:
     async with listening(tmp_path):
         silent, chatty = await connect(tmp_path), await connect(tmp_path)

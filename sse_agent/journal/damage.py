@@ -1,11 +1,13 @@
 """A damaged journal is put aside, whole, and people are told: never read on, never silently replaced."""
 
 import sqlite3
+import time
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
 PARTS = ("", "-wal", "-shm")
+CHECKED_FOR_S = 20.0
 
 
 def found(path: Path, *, was_used: bool) -> str | None:
@@ -20,11 +22,31 @@ def found(path: Path, *, was_used: bool) -> str | None:
         return "the file is empty" if was_used else None
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
-            verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
+            return _wrong_in(connection)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         # Trouble of the disk, or of somebody's lock, is no damage: opening it for good will tell.
-        is_damage = (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        return str(error) if is_damage else None
+        return describe(error)
+
+
+def describe(error: Exception) -> str | None:
+    """SQLite's words if that error tells of damage. Python's own, for bytes where text should be, have no code."""
+    if isinstance(error, UnicodeDecodeError):
+        return "its schema is no text"
+    if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return str(error)
+    return "a column is no text" if "decode to UTF-8" in str(error) else None
+
+
+def _wrong_in(connection: sqlite3.Connection) -> str | None:
+    """By comparing everything with everything, for as long as a start may take."""
+    until = time.monotonic() + CHECKED_FOR_S
+    connection.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+    try:
+        verdict = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+            return None
+        raise
     return None if verdict == "ok" else verdict.splitlines()[-1]
 
 

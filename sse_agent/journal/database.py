@@ -39,7 +39,6 @@ _DISK_TROUBLE = {
 }
 # Somebody looks into the journal with a program of their own, and holds a lock for longer than we wait.
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +92,7 @@ class Journal:
         self._steps: deque[_Step] = deque()
         self.journal_id = ""
         self.epoch = 0
+        self.is_damaged = False
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(transaction, …)` and commit; it is on the disk when this returns. Raises TryAgain if it can't be.
@@ -153,7 +153,9 @@ class Journal:
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.DatabaseError as error:
-            raise _translated(error) or error from None
+            known = _translated(error)
+            self.is_damaged = self.is_damaged or isinstance(known, CannotStart)
+            raise known or error from None
         return results
 
 
@@ -166,8 +168,9 @@ def _translated(error: sqlite3.DatabaseError) -> AgentError | None:
         return TryAgain(reason, code=ErrorCode.DISK_FULL)
     if code in _BUSY:
         return TryAgain("another program holds a lock on the journal")
-    if code in _BROKEN:
-        message = f"the journal is damaged ({error}); nothing more is written to it. Start again: it will be put aside"
+    wrong = damage.describe(error)
+    if wrong is not None:
+        message = f"the journal is damaged ({wrong}); nothing more is written to it. Start again: it will be put aside"
         return CannotStart(message, ExitCode.WRONG_CONFIGURATION)
     return None
 
@@ -181,9 +184,13 @@ async def opened(state_dir: Path, *, origin: str, client_id: str, clock: Clock) 
     """
     with held(state_dir, clock.now()) as lockfile:
         async with connected(state_dir / JOURNAL, clock, client_id) as journal:
-            journal.journal_id, journal.epoch = await journal.write(_claim, origin)
-            _note_use(lockfile, journal.journal_id)
-            yield journal
+            try:
+                journal.journal_id, journal.epoch = await journal.write(_claim, origin)
+                _note_use(lockfile, journal.journal_id)
+                yield journal
+            finally:
+                if journal.is_damaged:
+                    lockfile.note_damage()
 
 
 @contextmanager
@@ -229,7 +236,8 @@ def _lock(state_dir: Path) -> Lockfile:
 
 
 def _refuse_damaged(path: Path, lockfile: Lockfile, now: datetime) -> None:
-    wrong = damage.found(path, was_used=bool(lockfile.journal_id))
+    wrong = "it showed while the agent ran" if lockfile.is_damaged and path.exists() else None
+    wrong = wrong or damage.found(path, was_used=bool(lockfile.journal_id))
     if wrong is None:
         return
     message = f"the journal {path} is damaged ({wrong}). "

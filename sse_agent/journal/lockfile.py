@@ -17,6 +17,7 @@ else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_DAMAGED = "damaged"
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
@@ -40,13 +41,29 @@ class Lockfile:
     @property
     def journal_id(self) -> str:
         """As written last."""
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        return os.read(self._fd, 64).decode("ascii", "replace").strip()
+        return self._read().removesuffix(_DAMAGED).strip()
 
     @journal_id.setter
     def journal_id(self, journal_id: str) -> None:
+        self._write(journal_id)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether damage showed while an agent ran."""
+        return self._read().endswith(_DAMAGED)
+
+    def note_damage(self) -> None:
+        """The next start must not go on with that journal."""
+        if not self.is_damaged:
+            self._write(f"{self._read()} {_DAMAGED}")
+
+    def _read(self) -> str:
         os.lseek(self._fd, 0, os.SEEK_SET)
-        os.ftruncate(self._fd, os.write(self._fd, journal_id.encode("ascii")))
+        return os.read(self._fd, 64).decode("ascii", "replace").strip()
+
+    def _write(self, text: str) -> None:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        os.ftruncate(self._fd, os.write(self._fd, text.encode("ascii")))
 
     def close(self) -> None:
         """Let go of the lock."""

@@ -179,7 +179,8 @@ def unfinished(tx: Transaction, limit: int) -> list[Upload]:
 def queued_bytes(tx: Transaction) -> int:
     """Bytes not yet confirmed of everything that is to run."""
     row = tx.one(
-        'SELECT coalesce(sum(coalesce(size, wanted_size, "offset") - "offset"), 0) FROM uploads'
+        # total(), for sum() of what a control plane may claim overflows.
+        'SELECT total(coalesce(size, wanted_size, "offset") - "offset") FROM uploads'
         " WHERE state IN ('queued', 'uploading', 'waiting')"
     )
     return int(row[0]) if row else 0
