@@ -104,6 +104,9 @@ class Carrier:
         """Carry it to the end."""
         with self._ways.folders.open_file(self._upload.name) as file:
             self._identify(file)
+            if self._upload.url is None:
+                # What was read for an earlier attempt may have been another file.
+                self._digest.restart()
             if file.identity.size == 0:
                 # It has no last block to withhold: created is complete.
                 self._check_digest()
@@ -160,7 +163,6 @@ class Carrier:
         """Create the upload, or ask how much of it the server has."""
         if self._upload.url is None:
             self._stop_if_told()
-            self._digest.restart()
             url = tus.create()
             self._sent_limit = min(tus.size, self._ways.pace.patch_length())
             self._note(attempts.note_created, url, file.identity.to_text(), tus.size, self._sent_limit)

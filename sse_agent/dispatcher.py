@@ -85,6 +85,7 @@ class Dispatcher:
         self._lookers = ThreadPoolExecutor(1, thread_name_prefix="look")
         self._listers = ThreadPoolExecutor(LISTINGS_AT_ONCE, thread_name_prefix="list")
         self._overdue: Future[int] | None = None
+        self._listings = 0
 
     async def run(self) -> None:
         """For ever."""
@@ -139,7 +140,9 @@ class Dispatcher:
             case UploadReference():
                 await self._apply(command, _wish_of(command.type), payload.file_id)
             case ListFiles():
+                await self._check_outbox()
                 await self._journal.write(inbox.leave_open, command.command_id, None)
+                self._listings += 1
                 group.start_soon(self._list, command, payload)
             case Chat():
                 await self._show(command, payload)
@@ -201,9 +204,14 @@ class Dispatcher:
 
     async def _list(self, command: Command, request: ListFiles) -> None:
         """Aside from the loop: a slow disk must not hold up a pause."""
+        try:
+            await self._list_and_answer(command, request)
+        finally:
+            self._listings -= 1
+
+    async def _list_and_answer(self, command: Command, request: ListFiles) -> None:
         status, error = AckStatus.REJECTED, None
         try:
-            await self._check_outbox()
             listing = await self._listed(request)
         except GiveUp as refusal:
             error = refusal
@@ -223,7 +231,8 @@ class Dispatcher:
 
     async def _check_outbox(self) -> None:
         """While nothing gets through, listings would fill the disk: a small command, up to 256 KiB of answer."""
-        waiting = await self._journal.read(outbox.pending_of, EventType.FILE_LIST, LISTINGS_WAITING)
+        waiting = self._listings
+        waiting += await self._journal.read(outbox.pending_of, EventType.FILE_LIST, LISTINGS_WAITING)
         if waiting >= LISTINGS_WAITING:
             raise GiveUp(ErrorCode.TOO_MANY, f"{waiting} listings wait to be sent already")
 

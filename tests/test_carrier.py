@@ -207,6 +207,17 @@ async def test_an_empty_file_is_complete_when_it_is_created(tmp_path: Path) -> N
         assert there.asked() == ["POST"]
 
 
+async def test_what_a_file_held_before_says_nothing_of_the_empty_one_that_it_is_now(tmp_path: Path) -> None:
+    digest = RunningDigest()
+    digest.update(CONTENT)
+    async with bench(tmp_path, content=b"") as there:
+        await there.add(sha256=hashlib.sha256(CONTENT).hexdigest())
+        with pytest.raises(GiveUp) as refused:
+            await there.carry(digest)
+        assert refused.value.code is ErrorCode.CHECKSUM_MISMATCH
+        assert there.asked() == []
+
+
 async def test_an_empty_file_that_is_not_the_one_asked_for_is_never_created(tmp_path: Path) -> None:
     async with bench(tmp_path, content=b"") as there:
         await there.add(sha256="00" * 32)

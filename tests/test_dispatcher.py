@@ -54,6 +54,27 @@ async def test_listings_that_nobody_takes_are_refused_before_they_fill_the_disk(
         assert (await there.answer(await there.tell("LIST_FILES")))["status"] == "completed"
 
 
+async def test_listings_that_a_slow_disk_has_under_way_count_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "LISTINGS_WAITING", 3)
+    released = threading.Event()
+
+    class Slow(AllowedFolders):
+        def list(self, *args: Any) -> FileList:
+            released.wait(20.0)
+            return super().list(*args)
+
+    async with alone(tmp_path, hold=Slow) as there:
+        try:
+            asked = [await there.tell("LIST_FILES") for _ in range(10)]
+            refused = [await there.answer(one) for one in asked[3:]]
+        finally:
+            released.set()
+        assert {ack["error"]["code"] for ack in refused} == {"TOO_MANY"}
+        assert [(await there.answer(one))["status"] for one in asked[:3]] == ["completed"] * 3
+
+
 # --- what the settings switch off ---
 
 
