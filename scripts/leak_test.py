@@ -20,17 +20,17 @@ from scripts.leak_test_harness.broken import AGENT_BUILDS, PLANE_BUILDS
 def run(options: argparse.Namespace, folder: Path) -> list[str]:
     """What the arguments ask for."""
     complaints = []
-    build = options.broken
-    if options.part != "control-plane" and build not in PLANE_BUILDS:
+    builds = options.broken
+    if options.part != "control-plane" and not set(builds) & set(PLANE_BUILDS):
         place = folder / "agent"
         place.mkdir()
         complaints += agent.test(
-            place, options.reconnects, options.uploads, options.seed, real_waits=options.real_waits, build=build
+            place, options.reconnects, options.uploads, options.seed, real_waits=options.real_waits, builds=builds
         )
-    if options.part != "agent" and build not in AGENT_BUILDS:
+    if options.part != "agent" and not set(builds) & set(AGENT_BUILDS):
         place = folder / "control-plane"
         place.mkdir()
-        complaints += streams.test(place, options.streams, options.seed, build=build)
+        complaints += streams.test(place, options.streams, options.seed, builds=builds)
     return complaints
 
 
@@ -46,7 +46,11 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), metavar="N")
     parser.add_argument(
-        "--broken", choices=sorted(AGENT_BUILDS | PLANE_BUILDS), help="a build with that leak: must fail"
+        "--broken",
+        choices=sorted(AGENT_BUILDS | PLANE_BUILDS),
+        action="append",
+        default=[],
+        help="a build with that leak: must fail; again for one more leak of the same process",
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs when it fails")
     options = parser.parse_args()

@@ -6,6 +6,7 @@ import random
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -130,11 +131,11 @@ class Load:
 class Agent:
     """A context manager: everything that one agent needs, in `folder`."""
 
-    def __init__(self, folder: Path, seed: int, *, real_waits: bool, build: str | None) -> None:
+    def __init__(self, folder: Path, seed: int, *, real_waits: bool, builds: Sequence[str]) -> None:
         self.folder = folder
         self._seed = seed
         self._real_waits = real_waits
-        self._build = build
+        self._builds = builds
         self._stack = ExitStack()
 
     def __enter__(self) -> "Agent":
@@ -167,7 +168,7 @@ class Agent:
                 "SSE_AGENT_CA_FILE": str(papers.ca),
             }
             launcher = [] if self._real_waits else ["--hurry"]
-            launcher += ["--broken", self._build] if self._build else []
+            launcher += [word for build in self._builds for word in ("--broken", build)]
             self.process = subject.start(self.folder, "agent", ["run", "--headless"], settings, *launcher)
             stack.callback(self.process.wait)
             stack.callback(self.process.kill)
@@ -198,7 +199,7 @@ class Agent:
                 found.append(self.subject.take())
                 return not judge.compare(than, found[-1], POOLS)
 
-            until(is_down, LEVEL_WITHIN_S if not self._build else 3.0)
+            until(is_down, LEVEL_WITHIN_S if not self._builds else 3.0)
         return found[-1]
 
     def _still(self) -> Census:
@@ -213,9 +214,11 @@ class Agent:
         return before
 
 
-def test(folder: Path, reconnects: int, uploads: int, seed: int, *, real_waits: bool, build: str | None) -> list[str]:
+def test(
+    folder: Path, reconnects: int, uploads: int, seed: int, *, real_waits: bool, builds: Sequence[str]
+) -> list[str]:
     """Everything; the complaints."""
-    with Agent(folder, seed, real_waits=real_waits, build=build) as there:
+    with Agent(folder, seed, real_waits=real_waits, builds=builds) as there:
         there.load.run(min(WARM_RECONNECTS, reconnects), min(WARM_UPLOADS, uploads))
         warm = there.level()
         print(f"agent, warm       {warm.line()}", flush=True)

@@ -108,6 +108,19 @@ def plane_keeps_sockets() -> None:
     H11Protocol.connection_made = make  # type: ignore[method-assign]
 
 
+def plane_keeps_memory() -> None:
+    """On the control plane a lost connection leaves its buffers behind."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    made = H11Protocol.connection_made
+
+    def make(protocol: Any, transport: Any) -> None:
+        _kept.append(os.urandom(512 * 1024))
+        made(protocol, transport)
+
+    H11Protocol.connection_made = make  # type: ignore[method-assign]
+
+
 AGENT_BUILDS: dict[str, Callable[[], None]] = {
     "keeps-sockets": keeps_sockets,
     "keeps-breakers": keeps_breakers,
@@ -119,5 +132,6 @@ AGENT_BUILDS: dict[str, Callable[[], None]] = {
 PLANE_BUILDS: dict[str, Callable[[], None]] = {
     "plane-keeps-watchers": plane_keeps_watchers,
     "plane-keeps-sockets": plane_keeps_sockets,
+    "plane-keeps-memory": plane_keeps_memory,
 }
 BUILDS = AGENT_BUILDS | PLANE_BUILDS

@@ -1,6 +1,6 @@
 """Starts a command of sse-agent that counts its threads and tasks when asked, waits less, or leaks.
 
-`launcher.py --census FILE [--hurry] [--broken NAME] -- ARGUMENTS OF sse-agent`. The product knows nothing of this.
+`launcher.py --census FILE [--hurry] [--broken NAME]... -- ARGUMENTS OF sse-agent`. The product knows nothing of this.
 """
 
 import argparse
@@ -60,14 +60,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--census", type=Path, required=True, metavar="FILE")
     parser.add_argument("--hurry", action="store_true")
-    parser.add_argument("--broken", choices=sorted(broken.BUILDS))
+    parser.add_argument("--broken", choices=sorted(broken.BUILDS), action="append", default=[])
     parser.add_argument("arguments", nargs="*")
     options = parser.parse_args()
     count_when_asked(options.census)
     if options.hurry:
         hurry()
-    if options.broken:
-        broken.BUILDS[options.broken]()
+    for build in options.broken:
+        broken.BUILDS[build]()
     return cli.main(options.arguments)
 
 

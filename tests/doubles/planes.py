@@ -186,10 +186,9 @@ class Plane:
         """SIGTERM."""
         self._process.terminate()
 
-    def wait(self) -> tuple[int, float]:
-        """Exit code, and how many seconds it took."""
-        begun = time.monotonic()
-        return self._process.wait(WITHIN_S), time.monotonic() - begun
+    def wait(self) -> int:
+        """Exit code."""
+        return self._process.wait(WITHIN_S)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -37,6 +37,7 @@ TUS_TOKEN = 'tus"default+Kq7Rz2Xw9Lb4Vn8Tc3Md/='
 UPLOAD_TOKEN = 'tus"command+Hy5Jp1Gs6Fd0Za3Qe8Wu/='
 PROXY_PASSWORD = "proxyNm4Bv7Cx2Zl9Kj1Hg"
 ECHO_ID = "4be1c0ffee5a1ad0dec0de5afe7ea5e1"
+UPLOADS = ("plain", "own", "bug", "hash", "echo", "large", "echo-on-screen", "seen")
 # Whoever runs the agent put the secrets into them; SQLite's files are for their owner alone.
 PASSED_OVER = ("journal.db*", "control-plane.db*", "*.pem", "stored/*")
 
@@ -58,7 +59,7 @@ def test_no_secret_is_in_anything_that_a_long_and_bad_day_writes(tmp_path: Path)
             search.look("the control plane's output", "\n".join(there.plane.lines))
             search.look("the console", shown)
             search.look("the process list", "\n".join(processes.seen))
-            search.look("reports", json.dumps(_reports(there)))
+            search.look("reports", json.dumps(_reports(there, *UPLOADS)))
             tokens = Search({name: secret for name, secret in search.secrets.items() if "token" in name})
             tokens.look("tusd's output", "\n".join(there.tusd.lines))
             assert there.plane.stop() == 0
@@ -109,6 +110,7 @@ def test_what_the_control_plane_and_boxes_on_the_way_echo_is_not_repeated(tmp_pa
         agent = agent_of(plane.url, tmp_path)
         token = agent.settings["SSE_AGENT_TOKEN"] = "agent+" + TUS_TOKEN
         agent.settings |= {"PYTHONPATH": str(ROOT), "SSE_AGENT_TUS_ENDPOINT": f"{plane.url}/files/"}
+        (tmp_path / "files" / "data.bin").write_bytes(bytes(1000))
         search = Search({"agent token": token, "upload token": UPLOAD_TOKEN})
         _launch(agent, "none")
         try:
@@ -121,7 +123,8 @@ def test_what_the_control_plane_and_boxes_on_the_way_echo_is_not_repeated(tmp_pa
         search.look_into(tmp_path, PASSED_OVER)
         assert not search.found, "\n".join(agent.lines)
         assert plane.gave_all()
-        assert {"INVALID_PAYLOAD", "INVALID_ENVELOPE", "NOT_ALLOWED", "TOO_LARGE"} <= plane.codes
+        assert {"INVALID_PAYLOAD", "INVALID_ENVELOPE", "NOT_ALLOWED", "TOO_LARGE", "SERVER_REFUSED"} <= plane.codes
+        assert any("503" in reason for reason in plane.reasons)
 
 
 def test_a_proxy_that_refuses_and_a_certificate_that_is_not_trusted_are_told_without_the_password(
@@ -139,7 +142,7 @@ def test_a_proxy_that_refuses_and_a_certificate_that_is_not_trusted_are_told_wit
             lost = agent.wait_for("stream.lost")
         finally:
             agent.kill()
-        assert "proxy" in lost["reason"]
+        assert lost["reason"] == "the proxy did not let us through: it answered 407"
         assert any(headers.get("proxy-authorization") == f"Basic {shown}" for _, _, headers in proxy.seen)
     agent.settings["HTTPS_PROXY"] = f"http://somebody:{PROXY_PASSWORD}@127.0.0.1:notaport"
     agent.start()
@@ -347,14 +350,20 @@ def _pid(process: Process) -> int | None:
     return process._child.pid if process._child is not None else None
 
 
-def _reports(there: World) -> list[Any]:
-    """Everything that the agent reported; UPLOAD_COMPLETE names the tus server's ID, as the contract says."""
+def _reports(there: World, *file_ids: str) -> list[Any]:
+    """Everything that the agent reported, and these uploads as others see them.
+
+    UPLOAD_COMPLETE names the tus server's ID, as the contract says.
+    """
     kinds = ("ACK", "CLIENT_CONNECTED", "CLIENT_DISCONNECTED", "CLIENT_STATUS", "MESSAGE", "FILE_LIST")
     kinds += tuple(f"UPLOAD_{kind}" for kind in ("PROGRESS", "PAUSED", "RESUMED", "CANCELLED", "COMPLETE", "FAILED"))
     messages = [message for kind in kinds for message in there.services.messages(kind)]
     for message in messages:
         message["payload"].pop("uploadId", None)
-    return [*messages, there.services.agent()]
+    uploads = [there.services.upload(file_id) for file_id in file_ids]
+    for upload in uploads:
+        (upload["result"] or {}).pop("uploadId", None)
+    return [*messages, *uploads, there.services.agent()]
 
 
 def _upload_urls(there: World) -> dict[str, str]:
@@ -425,6 +434,7 @@ class _EchoingPlane:
         self._answers = iter(ANSWERS)
         self._posts = iter((401, 403, 404, 409, 500, "page", "echo"))
         self._left = {f"c-{n}" for n in range(1, len(_bad_commands(self.url)) + 1)}
+        self.reasons: set[str] = set()
 
     def is_over(self) -> bool:
         """Whether every command has its last acknowledgement."""
@@ -455,7 +465,8 @@ class _EchoingPlane:
             elif b"/messages" in head.split(b"\r\n", 1)[0]:
                 self._message(connection, head, body)
             else:
-                connection.sendall(_answer(401, head, "application/octet-stream"))
+                # What the tus server says becomes the reason of a wait, and is reported with the progress.
+                connection.sendall(_answer(400 if self.reasons else 503, head, "text/plain"))
 
     def _stream(self, connection: socket.socket, head: bytes) -> None:
         way = next(self._answers, "good")
@@ -490,6 +501,8 @@ class _EchoingPlane:
         self.reports.append(body.decode())
         for message in messages:
             payload = message["payload"]
+            if message["type"] == "UPLOAD_PROGRESS" and payload.get("reason"):
+                self.reasons.add(payload["reason"])
             if message["type"] == "ACK" and payload["status"] != "accepted":
                 self.codes.add(payload.get("error", {}).get("code", ""))
                 self._left -= {payload["commandId"], payload["commandId"].replace("k1/", "c-")}
@@ -532,6 +545,7 @@ def _bad_commands(url: str) -> list[str]:
         {**start, "tusEndpoint": f"{url}@{UPLOAD_TOKEN}/", "uploadToken": UPLOAD_TOKEN},
         {**start, "tusEndpoint": f"https://elsewhere.example.com/?{UPLOAD_TOKEN}", "uploadToken": UPLOAD_TOKEN},
         {**start, "fileName": "nothing.bin", "uploadToken": UPLOAD_TOKEN},
+        {**start, "fileId": "good", "uploadToken": UPLOAD_TOKEN},
     ]
     envelopes: list[str] = []
     for payload in payloads:

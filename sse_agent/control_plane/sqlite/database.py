@@ -248,6 +248,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # FULL: what was answered 202 must survive a power cut; NORMAL would lose the last commits.
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA fullfsync=1")
+    # What a savepoint undoes can hold upload tokens: not into a file in the folder for temporary ones.
+    connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA journal_size_limit=67108864")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
