@@ -230,11 +230,12 @@ class Carrier:
         try:
             self._hand_over(tus, file, length, began + LONGEST_PATCH_S, is_last=is_last)
         except OffsetConflict:
-            self._resync(tus)
+            self._resync(tus, "the tus server refuses the offset that it names itself")
             return
         except _Overdue:
             self._ways.pace.rate = (self._gauge.bytes_sent - start) / (self._ways.clock.monotonic() - began)
-            self._ask(tus)
+            self._resync(tus, "the tus server keeps nothing of requests that take too long")
+            self._note_furthest(tus.offset)
             return
         except (TryAgain, GiveUp) as error:
             if is_last and is_refusal(error):
@@ -247,9 +248,7 @@ class Carrier:
             # Small files say little about the rate.
             self._ways.pace.learn(tus.offset - start, self._ways.clock.monotonic() - began)
         self._confirmation, self._gauge.offset = "response", tus.offset
-        if tus.offset > self._furthest:
-            # Only then: a server that takes and forgets by turns gets no endless attempt.
-            self._furthest, self._conflicts = tus.offset, 0
+        self._note_furthest(tus.offset)
         if tus.offset < start + length:
             self._confirm(tus.offset)
             # Else a server that keeps a byte at a time would have us send everything for each.
@@ -263,7 +262,9 @@ class Carrier:
         try:
             tus.send(length, self._blocks(file, length, until, is_last=is_last))
         except Exception:
-            self._note_handed_over(end)
+            # A journal that can't be written must not hide what happened.
+            with suppress(TryAgain):
+                self._note_handed_over(end)
             raise
         if tus.offset < end:
             self._note_handed_over(end)
@@ -338,11 +339,16 @@ class Carrier:
 
     # --- trouble ---
 
-    def _resync(self, tus: TusUploader) -> None:
-        """409: somebody's view of the offset was old. Ask, and go on from there; not for ever."""
+    def _note_furthest(self, offset: int) -> None:
+        """Only further than ever is progress: a server that takes and forgets by turns gets no endless attempt."""
+        if offset > self._furthest:
+            self._furthest, self._conflicts = offset, 0
+
+    def _resync(self, tus: TusUploader, why: str) -> None:
+        """409, or a request that took too long: ask, and go on from there; not for ever."""
         self._conflicts += 1
         if self._conflicts > CONFLICTS:
-            raise TryAgain("the tus server refuses the offset that it names itself")
+            raise TryAgain(why)
         self._stop_if_told()
         self._ask(tus)
 

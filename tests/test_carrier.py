@@ -591,6 +591,26 @@ async def test_a_server_that_takes_and_forgets_by_turns_gets_no_endless_attempt(
         assert len(there.asked()) < 4 * carrier.CONFLICTS + 4
 
 
+async def test_a_server_that_dawdles_and_forgets_gets_no_endless_attempt_either(tmp_path: Path) -> None:
+    def dawdle(exchange: Exchange, kept: Kept | None) -> bool:
+        if exchange.method != "PATCH" or kept is None:
+            return False
+        if not kept.data:
+            there.clock.at += 0.05
+            return False
+        Shelf.take(exchange, kept, 256 * 1024)
+        there.clock.at += carrier.LONGEST_PATCH_S + 30
+        Shelf.take(exchange, kept)
+        kept.data.clear()
+        exchange.close()
+        return True
+
+    async with bench(tmp_path, dawdle, CONTENT * 8) as there:
+        await there.add()
+        assert "take too long" in (await there.fails(TryAgain)).reason
+        assert len(there.asked()) < 4 * carrier.CONFLICTS + 4
+
+
 async def test_a_server_that_keeps_a_part_of_each_request_gets_no_tight_loop(tmp_path: Path) -> None:
     def one_byte_more(exchange: Exchange, kept: Kept) -> None:
         Shelf.take(exchange, kept, 1)

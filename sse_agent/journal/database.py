@@ -190,7 +190,8 @@ async def opened(state_dir: Path, *, origin: str, client_id: str, clock: Clock) 
                 yield journal
             finally:
                 if journal.is_damaged:
-                    lockfile.note_damage()
+                    with suppress(OSError):
+                        lockfile.note_damage()
 
 
 @contextmanager

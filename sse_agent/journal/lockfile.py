@@ -63,7 +63,7 @@ class Lockfile:
 
     def _write(self, text: str) -> None:
         os.lseek(self._fd, 0, os.SEEK_SET)
-        os.ftruncate(self._fd, os.write(self._fd, text.encode("ascii")))
+        os.ftruncate(self._fd, os.write(self._fd, text.encode("ascii", "replace")))
 
     def close(self) -> None:
         """Let go of the lock."""
