@@ -1,19 +1,20 @@
 """Settings: one definition for environment, `.env`, TOML file and flags. The only reader of the environment."""
 
+import json
 import os
 import re
 import stat
 import sys
 import tomllib
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -32,6 +33,7 @@ S = TypeVar("S", bound=BaseSettings)
 PREFIX = "SSE_AGENT_"
 SECRETS = ("token", "tus_token")
 JOURNAL = "journal.db"
+_EXPECTED_LIST = 'expected a JSON list, such as ["/srv/outgoing", "/srv/scans"]'
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -184,7 +186,15 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
     """
     env_file, toml_file = _settings_files(settings_file, directory)
     settings = _loaded(Settings, flags, env_file, toml_file)
-    _keep_out_of_allowed_folders(settings, env_file, toml_file)
+    own = {
+        "state directory": settings.state_dir,
+        "settings file": toml_file,
+        ".env": env_file,
+        "CA file": settings.ca_file,
+    }
+    for what, path in own.items():
+        if path is not None and (what == "state directory" or path.exists()):
+            refuse_exposed(what, path, settings.allowed_folders)
     return settings
 
 
@@ -193,13 +203,41 @@ def load_state_dir(flags: Mapping[str, str], settings_file: Path | None = None) 
     return _loaded(Place, flags, *_settings_files(settings_file, None)).state_dir
 
 
+def settings_file_place(named: Path | None = None) -> Path:
+    """Where `run` looks for the TOML file; `named` by a flag. It need not be there."""
+    return named or _named_settings_file() or Path(platformdirs.user_config_dir("sse-agent")) / "settings.toml"
+
+
+def settings_files(named: Path | None = None) -> list[Path]:
+    """The `.env` and TOML files that are there, the one that counts more first. Some may not be `trusted`."""
+    return [path for path in _settings_files(named, None) if path.is_file()]
+
+
+def parse(name: str, text: str) -> Any:
+    """One setting's value, as a flag or a variable would give it. Raises ValueError, in words for a person."""
+    field = Settings.model_fields[name]
+    kind: Any = Annotated[field.annotation, Field(), *field.metadata]
+    value: Any = text
+    if get_origin(field.annotation) is list:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            raise ValueError(_EXPECTED_LIST) from None
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(
+            _expected(error.errors(include_url=False, include_input=False, include_context=False)[0])
+        ) from None
+
+
 def _settings_files(named: Path | None, directory: Path | None) -> tuple[Path, Path]:
     """Where `.env` and the TOML file are, if they are."""
     named = named or _named_settings_file()
     if named and not named.is_file():
-        raise CannotStart(f"the settings file {named} is not there", ExitCode.WRONG_CONFIGURATION)
-    toml_file = named or Path(platformdirs.user_config_dir("sse-agent")) / "settings.toml"
-    return (directory or Path.cwd()) / ".env", toml_file
+        message = f"the settings file {named} is not there; `sse-agent init` writes one"
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+    return (directory or Path.cwd()) / ".env", settings_file_place(named)
 
 
 def _loaded(model: type[S], flags: Mapping[str, str], env_file: Path, toml_file: Path) -> S:
@@ -210,26 +248,53 @@ def _loaded(model: type[S], flags: Mapping[str, str], env_file: Path, toml_file:
     except SettingsError as error:
         field = re.search(r'field "(\w+)"', str(error))
         name = PREFIX + field[1].upper() if field else "a setting"
-        message = f'wrong settings:\n  {name}: expected a JSON list, such as ["/srv/outgoing", "/srv/scans"]'
-        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+        raise CannotStart(f"wrong settings:\n  {name}: {_EXPECTED_LIST}", ExitCode.WRONG_CONFIGURATION) from None
     except tomllib.TOMLDecodeError as error:
         raise CannotStart(f"the settings file {toml_file} is no TOML: {error}", ExitCode.WRONG_CONFIGURATION) from None
     except UnicodeDecodeError:
-        message = f"{env_file} or {toml_file} is not UTF-8, as settings files must be"
+        message = f"{_not_utf8(env_file, toml_file)} is not UTF-8, as settings files must be; save it as that"
         raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
     except OSError as error:
-        message = f"the settings file {error.filename} can't be read: {error.strerror}"
+        why = (error.strerror or "its disk fails").lower()
+        message = f"the settings file {error.filename} can't be read: {why}; let the agent's user read it"
         raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
+
+
+def _not_utf8(*paths: Path) -> Path:
+    for path in paths:
+        try:
+            path.read_text("utf-8")
+        except UnicodeDecodeError:
+            break
+        except OSError:
+            continue
+    return path
 
 
 def explain(error: ValidationError, prefix: str = PREFIX) -> str:
     """One line for each wrong setting, by its name in the environment. Values are not repeated: some are secret."""
     lines = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
-        message = item["msg"].removeprefix("Value error, ")
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    for item in found:
         name = prefix + str(item["loc"][0]).upper() + ": " if item["loc"] else ""
-        lines.append(name + ("is missing" if item["type"] == "missing" else message))
-    return "wrong settings:\n  " + "\n  ".join(lines) + "\nEvery setting is explained in docs/reference/settings.md."
+        lines.append(name + _expected(item))
+    help_ = "Every setting is explained in docs/reference/settings.md."
+    if prefix == PREFIX and any(item["type"] == "missing" for item in found):
+        help_ = "`sse-agent init` asks for what must be set, and writes it into a settings file.\n" + help_
+    return "wrong settings:\n  " + "\n  ".join(lines) + "\n" + help_
+
+
+def _expected(item: Any) -> str:
+    """In words for people; most of pydantic's own are."""
+    if item["type"] == "missing":
+        return "is missing"
+    if item["type"] == "string_pattern_mismatch":
+        return "expected 1 to 128 letters, digits and . _ ~ -"
+    if item["type"] == "too_short":
+        return "expected a list of at least 1"
+    words = str(item["msg"]).removeprefix("Value error, ")
+    words = re.sub("^Input should be (?=greater|less)", "expected a number ", words)
+    return words.replace("Input should be", "expected")
 
 
 def trusted(path: Path) -> bool:
@@ -290,21 +355,15 @@ def _read_or_skip(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _keep_out_of_allowed_folders(settings: Settings, env_file: Path, toml_file: Path) -> None:
-    """Whoever can name files in the allowed folders must not be able to name the agent's own secrets."""
-    own = {
-        "state directory": settings.state_dir,
-        "settings file": toml_file,
-        ".env": env_file,
-        "CA file": settings.ca_file,
-    }
-    for what, path in own.items():
-        if path is None or (what != "state directory" and not path.exists()):
-            continue
-        for folder in settings.allowed_folders:
-            if _is_inside(path, folder):
-                message = f"the {what} {path} lies inside the allowed folder {folder}; move one of the two"
-                raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+def refuse_exposed(what: str, path: Path, folders: Iterable[Path]) -> None:
+    """Whoever can name files in the allowed folders must not be able to name the agent's own. Raises CannotStart, 78.
+
+    `what` is what people call the file at `path`, which need not be there yet.
+    """
+    for folder in folders:
+        if _is_inside(path, folder):
+            message = f"the {what} {path} lies inside the allowed folder {folder}; move one of the two"
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
@@ -317,25 +376,47 @@ def _is_inside(path: Path, folder: Path) -> bool:
     return False
 
 
+def is_of_others(state_dir: Path) -> bool:
+    """Whether it is a /tmp or a home that somebody named by mistake: shutting others out would lock them out."""
+    names = {entry.name for entry in state_dir.iterdir()} - {"lost+found"}
+    return bool(state_dir.stat().st_mode & stat.S_ISVTX) or (bool(names) and JOURNAL not in names)
+
+
 def make_state_dir(path: Path) -> None:
     """Make it, for its owner alone. Raises CannotStart: 77 if it can't be made so, 78 if it is somebody else's."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_lasting(path)
         if os.name == "posix" and path.stat().st_mode & 0o077:
             _take_for_ourselves(path)
     except OSError as error:
-        message = f"the state directory {path} can't be used: {error.strerror}; see SSE_AGENT_STATE_DIR"
+        why = "it is no folder" if isinstance(error, FileExistsError) else (error.strerror or "its disk fails").lower()
+        message = f"the state directory {path} can't be used: {why}; see SSE_AGENT_STATE_DIR"
         raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        message = f"the state directory {path} can't be used: the agent's user may not write there"
+        message = (
+            f"the state directory {path} can't be used: the agent's user may not write there; see SSE_AGENT_STATE_DIR"
+        )
         raise CannotStart(message, ExitCode.NOT_PERMITTED)
+
+
+def _make_lasting(path: Path) -> None:
+    """mkdir -p, 0700, that survives a power cut: a new folder is on the disk once its parent is (fsync(2))."""
+    if path.is_dir():
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+    if os.name == "posix":
+        for folder in (path.parent, path.parent.parent):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _take_for_ourselves(path: Path) -> None:
     """Shut others out, but never out of a /tmp or a home that somebody named by mistake."""
-    names = {entry.name for entry in path.iterdir()} - {"lost+found"}
-    is_shared = path.stat().st_mode & stat.S_ISVTX
-    if is_shared or (names and JOURNAL not in names):
+    if is_of_others(path):
         message = (
             f"the state directory {path} holds files of others, and must be open to nobody else; "
             "name an empty one or a new one (SSE_AGENT_STATE_DIR)"

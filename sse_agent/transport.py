@@ -1,6 +1,7 @@
 """httpx lives here. One pool for the stream, one for POSTs; its errors and the answers become ours."""
 
 import json
+import os
 import re
 import socket
 import ssl
@@ -114,7 +115,9 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as error:
-            message = f"SSE_AGENT_CA_FILE: {ca_file} can't be read as PEM certificates: {error}"
+            # An SSLError is an OSError, and its words are OpenSSL's own.
+            why = "no certificate is in it" if isinstance(error, ssl.SSLError) else (error.strerror or "?").lower()
+            message = f"SSE_AGENT_CA_FILE: {ca_file} can't be read as PEM certificates: {why}"
             raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
     return context
 
@@ -332,10 +335,24 @@ def explain(error: httpx.HTTPError) -> str:
         return "no answer in time"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         reason = text.partition("failed: ")[2].partition(" (_ssl")[0] or "not trusted"
-        return f"the TLS certificate was not accepted: {reason} (TLS inspection? see SSE_AGENT_CA_FILE)"
+        is_of_a_stranger = "issuer" in reason or "self-signed" in reason or "self signed" in reason
+        advice = " (TLS inspection? see SSE_AGENT_CA_FILE)" if is_of_a_stranger else ""
+        return f"the TLS certificate was not accepted: {reason.removesuffix('.')}{advice}"
     if isinstance(error, httpx.ConnectError):
-        return f"no connection: {text or 'refused'}"
+        return f"no connection: {_system_error(error) or text or 'refused'}"
     return text or type(error).__name__
+
+
+def _system_error(error: BaseException) -> str | None:
+    """The operating system's words for the first of the tries that led to this; None if it had none."""
+    seen: list[BaseException] = [error]
+    for one in seen:
+        if isinstance(one, OSError) and one.errno is not None and one.strerror:
+            # asyncio writes the address into the words of its own errors.
+            return os.strerror(one.errno).lower() if one.errno > 0 else one.strerror.lower()
+        inner = list(one.exceptions) if isinstance(one, BaseExceptionGroup) else []
+        seen += [cause for cause in (one.__cause__, one.__context__, *inner) if cause is not None and cause not in seen]
+    return None
 
 
 def _redirect(response: httpx.Response, here: httpx.URL) -> httpx.URL | None:

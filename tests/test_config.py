@@ -153,7 +153,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("control_plane_url", "https://control.example.com/?x=1", "without a query"),
     ("control_plane_url", "https://control.example.com/ x", "visible ASCII"),
     ("control_plane_url", "https://control\u3002example.com", "visible ASCII"),
-    ("client_id", "two words", "String should match pattern"),
+    ("client_id", "two words", "expected 1 to 128 letters"),
     ("token", "two words", "expected visible ASCII"),
     ("token", "line-end\n", "expected visible ASCII"),
     ("token", "\u00fc", "expected visible ASCII"),

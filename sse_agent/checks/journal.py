@@ -1,0 +1,57 @@
+"""The journal, looked at without a change: held, whole, of this version, and bound to these settings."""
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+from sse_agent.checks.report import Check, failed, ok
+from sse_agent.config import Settings
+from sse_agent.journal import damage
+from sse_agent.journal.database import JOURNAL, MIGRATIONS
+from sse_agent.journal.lockfile import Lockfile
+from sse_agent.printable import byte_count, duration
+
+NAME = "journal"
+
+
+def check(settings: Settings, status: dict[str, Any] | None) -> Check:
+    """`status` is the running agent's, None if none runs. Raises OSError."""
+    if status is not None:
+        return ok(NAME, f"held by the agent that has been running for {duration(status['seconds'])}")
+    path, lock = settings.state_dir / JOURNAL, settings.state_dir / "journal.lock"
+    journal_id = ""
+    if lock.exists():
+        try:
+            # For a moment only. An agent that starts in it ends with 75, as if it had come second.
+            lockfile = Lockfile(lock)
+        except BlockingIOError:
+            advice = "it may be starting or ending: try again; else find it (fuser journal.lock) and stop it"
+            return failed(NAME, "held by another process that does not answer", advice)
+        journal_id = lockfile.journal_id
+        lockfile.close()
+    if not path.exists():
+        return ok(NAME, "none yet: the first start makes it")
+    wrong = damage.found(path, was_used=bool(journal_id))
+    if wrong is not None:
+        advice = "look after its disk; the next start puts it aside, unchanged, and the one after begins anew"
+        return failed(NAME, f"damaged ({wrong})", advice)
+    return _belonging(settings) or ok(NAME, f"whole, {byte_count(path.stat().st_size)}, free")
+
+
+def _belonging(settings: Settings) -> Check | None:
+    path = settings.state_dir / JOURNAL
+    try:
+        # Read only, and so without the migration that opening it for good begins with.
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] > len(MIGRATIONS):
+                return failed(NAME, "written by a newer sse-agent", "install that version again")
+            known = dict(connection.execute("SELECT key, value FROM about").fetchall())
+    except sqlite3.DatabaseError as error:
+        is_new = "no such table" in str(error)
+        return None if is_new else failed(NAME, f"can't be read: {error}", "look after its disk and its permissions")
+    wanted = (("origin", settings.origin, "CONTROL_PLANE_URL"), ("client_id", settings.client_id, "CLIENT_ID"))
+    for key, value, setting in wanted:
+        if known.get(key, value) != value:
+            advice = "set it back, or give the agent an empty state directory"
+            return failed(NAME, f"it belongs to {known[key]}, but SSE_AGENT_{setting} says {value}", advice)
+    return None

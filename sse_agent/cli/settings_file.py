@@ -1,0 +1,86 @@
+"""The commented settings file that `init` writes. It holds the token: from its first byte on it is its owner's."""
+
+import json
+import os
+import secrets
+import textwrap
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from sse_agent.config import PREFIX, Settings
+from sse_agent.errors import CannotStart, ExitCode
+
+WIDTH = 100
+EXAMPLES: Mapping[str, Any] = {
+    "tus_endpoint": "https://uploads.example.com/files/",
+    "tus_token": "put-the-token-here",
+    "upload_origins": ["https://uploads.example.com"],
+    "commands": ["-LIST_FILES", "-MESSAGE"],
+    "ca_file": "/etc/ssl/certs/company.pem",
+}
+
+
+def text(values: Mapping[str, Any]) -> str:
+    """TOML: what is in `values` is set, every other setting stands there as a comment. Raises ValueError."""
+    lines = [
+        "# Settings of sse-agent, written by `sse-agent init`. It holds a secret: keep it to yourself (chmod 600).",
+        f"# Flags and variables count more: {PREFIX}CLIENT_ID, say, over client_id here.",
+    ]
+    for name, field in Settings.model_fields.items():
+        is_set = values.get(name) not in (None, [])
+        value = values[name] if is_set else EXAMPLES.get(name, field.default)
+        words = [f"# {line}" for line in textwrap.wrap(field.description or "", WIDTH)]
+        lines += ["", *words, f"{'' if is_set else '#'}{name} = {_toml(value)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(one) for one in value)}]"
+    if isinstance(value, int | float):
+        return str(value)
+    plain = str(value)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a settings file is UTF-8, and this is not") from None
+    # TOML's strings are JSON's but for DEL, and for characters beyond U+FFFF, which stand there as they are.
+    return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def write(path: Path, content: str) -> Path | None:
+    """Write it for its owner alone, whole or not at all. What was there is kept beside it; returns where.
+
+    Raises CannotStart, 77, if it can't be written there.
+    """
+    try:
+        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+            folder.mkdir(mode=0o700)
+        kept = path.with_name(path.name + ".bak") if path.exists() else None
+        if kept is not None:
+            _put(kept, path.read_bytes())
+        _put(path, content.encode())
+    except OSError as error:
+        message = f"{path} can't be written: {(error.strerror or 'the disk takes it not').lower()}; see --settings-file"
+        raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
+    return kept
+
+
+def _put(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()

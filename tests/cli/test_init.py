@@ -1,0 +1,285 @@
+"""`init`: what it asks, what it writes, and what it never does."""
+
+import io
+import json
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sse_agent import cli, config
+from sse_agent.checks.report import Check, failed, ok
+from sse_agent.cli import check, settings_file
+from sse_agent.errors import ExitCode
+
+TOKEN = "token-of-the-test"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new one, with nothing set and checks that find nothing."""
+    for name in [name for name in os.environ if name.upper().startswith(config.PREFIX)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("platformdirs.user_config_dir", lambda _: str(tmp_path / "new" / "config"))
+    monkeypatch.setattr("platformdirs.user_state_dir", lambda _: str(tmp_path / "default-state"))
+    monkeypatch.setattr("platform.node", lambda: "Büro PC.example.com")
+    monkeypatch.setattr("sys.argv", ["/opt/agent/bin/sse-agent"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outgoing").mkdir()
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def found(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+    made = [ok("clock", "right")]
+    monkeypatch.setattr(check, "carry_out", lambda *_: iter(made))
+    return made
+
+
+@pytest.fixture
+def flags(home: Path) -> list[str]:
+    """All that must be said, but for the token."""
+    return [
+        "init", "--control-plane-url", "https://control.example.com", "--client-id", "warehouse-7",
+        "--allowed-folders", json.dumps([str(home / "outgoing")]), "--state-dir", str(home / "state"),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def file(home: Path) -> Path:
+    return home / "new" / "config" / "settings.toml"
+
+
+class Person:
+    """Answers in order; what was asked is kept."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
+        self.answers = iter(answers)
+        self.asked: list[str] = []
+        self.unseen: list[str] = []
+        monkeypatch.setattr("builtins.input", lambda prompt: self._answer(self.asked, prompt))
+        monkeypatch.setattr("getpass.getpass", lambda prompt: self._answer(self.unseen, prompt))
+        for stream in (sys.stdin, sys.stdout):
+            monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+
+    def _answer(self, asked: list[str], prompt: str) -> str:
+        asked.append(prompt)
+        try:
+            return next(self.answers)
+        except StopIteration:
+            raise EOFError from None
+
+
+def test_a_person_is_asked_the_few_questions_and_the_result_is_what_run_reads(
+    home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = ["https://control.example.com", "", TOKEN, str(home / "outgoing"), "", "https://t.example.com/files/", ""]
+    person = Person(monkeypatch, *answers)
+    assert cli.main(["init"]) == 0
+    assert len(person.asked) == 6
+    assert person.unseen == ["Its token (not shown): "]
+    settings = config.load({})
+    assert settings.control_plane_url == "https://control.example.com"
+    assert settings.client_id == "b-ro-pc"
+    assert settings.token.get_secret_value() == TOKEN
+    assert settings.allowed_folders == [home / "outgoing"]
+    assert settings.tus_endpoint == "https://t.example.com/files/"
+    assert settings.state_dir == home / "default-state"
+    told = capsys.readouterr()
+    assert TOKEN not in told.out + told.err
+    assert str(file) in told.out
+    assert "/opt/agent/bin/sse-agent run\n" in told.out
+    assert "/opt/agent/bin/sse-agent run --headless\n" in told.out
+
+
+def test_a_wrong_answer_is_asked_again_with_the_reason(
+    home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "a-file").write_text("")
+    outgoing = home / "outgoing"
+    answers = [
+        "", "control.example.com", "http://control.example.com", "https://control.example.com",
+        "two words", "warehouse-7",
+        "", "two words", TOKEN,
+        "outgoing", "/nowhere/at/all", str(home / "a-file"), str(home), str(outgoing), "",
+        "ftp://t.example.com", "",
+        "state", str(outgoing / "state"), str(home / "state"),
+    ]  # fmt: skip
+    assert not file.parent.exists(), "inside the home it would be nevertheless"
+    Person(monkeypatch, *answers)
+    assert cli.main(["init"]) == 0
+    told = capsys.readouterr().out
+    for reason in (
+        "there is no default", "expected a URL such as", "expected https", "expected 1 to 128 letters",
+        "expected visible ASCII", "expected absolute paths", "/nowhere/at/all is not there", "a-file is no folder",
+        "lies inside the allowed folder", "expected an absolute path",
+    ):  # fmt: skip
+        assert reason in told, reason
+    assert config.load({}).state_dir == home / "state"
+
+
+def test_a_person_who_leaves_leaves_nothing_behind(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Person(monkeypatch, "https://control.example.com", "")
+    assert cli.main(["init"]) == ExitCode.WRONG_CONFIGURATION
+    assert "nothing was written" in capsys.readouterr().err
+    assert sorted(path.name for path in home.iterdir()) == ["outgoing"]
+
+
+# --- without a terminal ---
+
+
+def test_flags_and_a_token_file_are_enough(home: Path, file: Path, flags: list[str]) -> None:
+    (home / "token").write_text(f"{TOKEN}\n")
+    assert cli.main([*flags, "--token-file", str(home / "token")]) == 0
+    settings = config.load({})
+    assert (settings.client_id, settings.token.get_secret_value()) == ("warehouse-7", TOKEN)
+    assert settings.tus_endpoint is None
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (file.parent, file.parent.parent)} == {0o700}
+    assert stat.S_IMODE((home / "state").stat().st_mode) == 0o700
+    assert [path.name for path in file.parent.iterdir()] == ["settings.toml"]
+
+
+def test_the_token_may_come_from_standard_input_or_the_environment(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
+    assert cli.main([*flags, "--token-file", "-"]) == 0
+    monkeypatch.setenv("SSE_AGENT_TOKEN", "another")
+    monkeypatch.setenv("SSE_AGENT_TUS_TOKEN", "a-third")
+    assert cli.main([*flags, "--force"]) == 0
+    monkeypatch.delenv("SSE_AGENT_TOKEN")
+    monkeypatch.delenv("SSE_AGENT_TUS_TOKEN")
+    settings = config.load({})
+    assert settings.tus_token is not None
+    assert (settings.token.get_secret_value(), settings.tus_token.get_secret_value()) == ("another", "a-third")
+
+
+@pytest.mark.parametrize(("more", "words"), [([], "no terminal to ask on"), (["--yes"], "--yes can't guess")])
+def test_what_nobody_says_is_named_all_at_once(
+    home: Path, more: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["init", *more]) == ExitCode.WRONG_CONFIGURATION
+    told = capsys.readouterr().err
+    assert words in told
+    for name in ("--control-plane-url", "--allowed-folders", "SSE_AGENT_TOKEN or --token-file"):
+        assert name in told
+    assert ("--client-id" in told) is (more == []), "it has a default, which --yes takes"
+    assert not (home / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--control-plane-url", "http://control.example.com"], "SSE_AGENT_CONTROL_PLANE_URL: expected https"),
+        (["--allowed-folders", "/nowhere/at/all"], "SSE_AGENT_ALLOWED_FOLDERS: /nowhere/at/all is not there"),
+        (["--upload-origins", "soup"], "SSE_AGENT_UPLOAD_ORIGINS: expected a JSON list"),
+        (["--token-file", "/nowhere/at/all"], "the token file /nowhere/at/all can't be read"),
+        (["--token-file", os.devnull], "is empty"),
+        (["--token", "x"], "--token is no flag"),
+        (["--settings-file", "/proc/settings.toml"], "/proc/settings.toml can't be written"),
+    ],
+)
+def test_a_wrong_flag_ends_it_with_the_reason(
+    home: Path,
+    flags: list[str],
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SSE_AGENT_TOKEN", TOKEN)
+    assert cli.main([*flags, *arguments]) in (ExitCode.WRONG_CONFIGURATION, ExitCode.NOT_PERMITTED)
+    assert words in capsys.readouterr().err
+    assert not (home / "new").exists()
+
+
+def test_a_file_that_is_there_is_replaced_only_by_force_and_kept(
+    file: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSE_AGENT_TOKEN", TOKEN)
+    file.parent.mkdir(parents=True)
+    file.write_text("# by hand\n")
+    assert cli.main(flags) == ExitCode.WRONG_CONFIGURATION
+    assert "--force" in capsys.readouterr().err
+    assert file.read_text() == "# by hand\n"
+    assert cli.main([*flags, "--force"]) == 0
+    kept = file.with_name("settings.toml.bak")
+    assert kept.read_text() == "# by hand\n"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (file, kept)} == {0o600}
+    assert "warehouse-7" in file.read_text()
+
+
+def test_another_place_is_named_in_what_comes_next(
+    home: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSE_AGENT_TOKEN", TOKEN)
+    assert cli.main([*flags, "--settings-file", str(home / "mine.toml")]) == 0
+    assert f"run --headless --settings-file {home / 'mine.toml'}\n" in capsys.readouterr().out
+
+
+def test_when_a_check_fails_the_file_stays_and_it_is_said_what_to_do(
+    file: Path,
+    flags: list[str],
+    found: list[Check],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SSE_AGENT_TOKEN", TOKEN)
+    found.append(failed("control plane: DNS", "name not found", "correct the name"))
+    assert cli.main(flags) == check.FAILED
+    assert file.exists()
+    assert "Mend what failed, then check again:\n  /opt/agent/bin/sse-agent check\n" in capsys.readouterr().out
+
+
+# --- the file itself ---
+
+
+def values() -> Iterator[dict[str, Any]]:
+    yield {"client_id": "warehouse-7"}
+    yield {"allowed_folders": [Path('/srv/a "b" \\ c'), Path("/srv/\u00fc\u65e5\U0001f600\x7f\x01")]}
+    yield {"max_concurrent_uploads": 7, "no_progress_hours": 1.5, "log_level": "debug"}
+
+
+@pytest.mark.parametrize("these", list(values()))
+def test_whatever_is_written_is_read_as_it_was(these: dict[str, Any]) -> None:
+    read = tomllib.loads(settings_file.text(these))
+    assert set(read) == set(these)
+    for name, value in these.items():
+        assert read[name] == ([str(one) for one in value] if isinstance(value, list) else value)
+
+
+def test_every_setting_stands_there_and_those_that_are_comments_are_right_ones() -> None:
+    must = {"control_plane_url": "https://c.example.com", "client_id": "w", "token": "t", "state_dir": "/s"}
+    text = settings_file.text({**must, "allowed_folders": [Path("/srv")]})
+    lines = [line.lstrip("#") for line in text.splitlines() if line and not line.startswith("# ")]
+    read = tomllib.loads("\n".join(lines))
+    assert set(read) == set(config.Settings.model_fields)
+    assert max(map(len, text.splitlines())) <= 120
+    for name, value in read.items():
+        assert config.parse(name, json.dumps(value) if isinstance(value, list) else str(value)) is not None, name
+
+
+def test_a_name_that_is_not_utf_8_is_refused_and_not_mangled() -> None:
+    with pytest.raises(ValueError, match="UTF-8"):
+        settings_file.text({"allowed_folders": [Path("/srv/\udcff")]})
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "settings.toml"
+    place.write_text("# by hand\n")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(settings_file.os, "fsync", full)
+    with pytest.raises(Exception, match="no space left"):
+        settings_file.write(place, "# new\n")
+    assert [(path.name, path.read_text()) for path in tmp_path.glob("*.toml*")] == [("settings.toml", "# by hand\n")]
