@@ -24,6 +24,7 @@ from sse_agent.files import AllowedFolders
 from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, tries, uploads
 from sse_agent.localapi import LocalApi, status_of
 from sse_agent.messages import MESSAGE_LIMIT, Chat, EventType, event
+from sse_agent.notify import Notifier, Pulse, PulsingBell, PulsingClock, supervisor
 from sse_agent.parking import Parking
 from sse_agent.presence import Presence
 from sse_agent.progress import ProgressTable
@@ -149,7 +150,8 @@ def _wire(
     to_sender: Bell,
 ) -> _Parts:
     """Who rings whom is visible here and nowhere else."""
-    to_dispatcher, to_uploader, to_presence, to_terminator = Bell(), Bell(), Bell(), Bell()
+    stream_pulse, uploader_pulse = Pulse(clock), Pulse(clock)
+    to_dispatcher, to_uploader, to_presence, to_terminator = Bell(), PulsingBell(uploader_pulse), Bell(), Bell()
 
     def command_came() -> None:
         for bell in (to_dispatcher, to_sender):
@@ -213,7 +215,7 @@ def _wire(
         transport,
         journal,
         feed,
-        clock,
+        PulsingClock(clock, stream_pulse),
         parking,
         client_id=settings.client_id,
         on_accepted=sender.hush,
@@ -225,8 +227,12 @@ def _wire(
     pruner = _pruning(journal, clock)
     desk = Desk(journal, feed, on_change=uploads_changed)
     local = LocalApi(settings.state_dir, desk, lambda: status_of(board, clock.monotonic()))
-    # The stream comes last: when the first command arrives, everybody is there.
+    # A parked uploader waits for the stream, which is looked at.
+    alive = {"stream": stream_pulse.look, "uploader": lambda: uploader_pulse.look() or parking.is_parked}
+    notifier = Notifier(supervisor(config.environment), board, journal, clock, alive)
+    # The stream comes after those it wakes: when the first command arrives, everybody is there. Then we are ready.
     loops = [sender.run, uploader.run, dispatcher.run, presence.run, terminator.run, pruner, local.run, stream.run]
+    loops.append(notifier.run)
     return _Parts(loops, sender, presence, desk)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sse_agent.clock import timestamp
 from sse_agent.errors import ErrorCode, GiveUp
 from sse_agent.events import Event, Feed
 from sse_agent.journal import Journal, Transaction, outbox, tries, uploads, wishes
@@ -100,7 +101,7 @@ def summary(upload: Upload) -> Json:
         "fileSize": upload.size if upload.size is not None else upload.wanted_size,
         "offset": upload.offset,
         "reason": upload.reason,
-        "nextTryAt": upload.next_try_at.isoformat() if upload.next_try_at and upload.reason else None,
+        "nextTryAt": timestamp(upload.next_try_at) if upload.next_try_at and upload.reason else None,
         "code": upload.code,
         "message": upload.message,
         "retryable": upload.is_retryable,

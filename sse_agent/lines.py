@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, TextIO
 
-from sse_agent import events
+from sse_agent import config, events
 from sse_agent.clock import Clock, timestamp
 from sse_agent.events import Event
 from sse_agent.lifecycle import UploadState
@@ -18,6 +18,8 @@ from sse_agent.printable import byte_count, byte_share, duration, printable
 
 PROGRESS_EVERY_S = 10.0
 LEVELS = ("debug", "info", "warning", "error")
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+"""As sd-daemon(3) numbers them."""
 TEXT_LIMIT = 4096
 NAMES_KEPT = 4096
 HELD_LINES = 1000
@@ -32,6 +34,7 @@ class Lines:
         self._clock = clock
         self._format = self._text if style == "text" else self._json
         self._least = LEVELS.index(level)
+        self._is_journal = stream is not None and is_journal(stream, config.environment("JOURNAL_STREAM"))
         self._names: OrderedDict[str, str] = OrderedDict()
         self._progress_due: dict[str, float] = {}
 
@@ -85,12 +88,27 @@ class Lines:
     def _text(self, event: Event) -> str:
         sentence = SENTENCES.get(type(event))
         words = sentence(event, self._name_of(event)) if sentence else f"{event.name} {self._json(event)}"
+        shown = printable(words[:TEXT_LIMIT])
+        if self._is_journal:
+            return f"<{PRIORITIES[event.level]}>{shown}"
         at = timestamp(self._clock.now())[:19] + "Z"
-        return f"{at} {event.level:<7} {printable(words[:TEXT_LIMIT])}"
+        return f"{at} {event.level:<7} {shown}"
 
     def _name_of(self, event: Event) -> str:
         file_id = getattr(event, "file_id", "")
         return getattr(event, "file_name", None) or self._names.get(file_id, file_id)
+
+
+def is_journal(stream: TextIO, named: str | None) -> bool:
+    """Whether it is the one that systemd's journal reads (`named`: $JOURNAL_STREAM); it knows the time by itself.
+
+    The variable alone is not enough: whoever starts us with another standard error may have inherited it.
+    """
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"
 
 
 def _plain(value: Any) -> Any:
@@ -184,6 +202,8 @@ def _answered(event: events.CommandFinished, _: str) -> str:
 
 
 def _queued(event: events.UploadQueued, name: str) -> str:
+    if event.overruled_by:
+        return f"{name}: resumed by {event.overruled_by} from afar, though it was paused at this machine"
     size = f", {byte_count(event.size)}" if event.size else ""
     offset = f", {byte_count(event.offset)} of it already there" if event.offset else ""
     return f"{name}: queued ({event.why}{size}{offset})"
@@ -204,6 +224,10 @@ def _progressed(event: events.UploadProgressed, name: str) -> str:
 def _waiting(event: events.UploadWaiting, name: str) -> str:
     again = timestamp(event.next_try_at)[:19] + "Z"
     return f"{name}: waiting at {byte_count(event.offset)}: {event.reason}; try {event.tries + 1} at {again}"
+
+
+def _paused(event: events.UploadPaused, name: str) -> str:
+    return f"{name}: paused{' at this machine' if event.here else ''}, {byte_count(event.offset)} confirmed"
 
 
 def _completed(event: events.UploadCompleted, name: str) -> str:
@@ -250,7 +274,7 @@ SENTENCES: dict[type[Event], Callable[[Any, str], str]] = {
     events.UploadStarted: _uploading,
     events.UploadProgressed: _progressed,
     events.UploadWaiting: _waiting,
-    events.UploadPaused: lambda event, name: f"{name}: paused at {byte_count(event.offset)}",
+    events.UploadPaused: _paused,
     events.UploadCompleted: _completed,
     events.UploadEnded: _ended,
     events.MessageShown: lambda event, _: f"chat, {event.sender or 'somebody'}: {event.text}",

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, TextIO, get_type_hints
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from sse_agent import events
 from sse_agent.events import Event
 from sse_agent.lifecycle import UploadState
-from sse_agent.lines import HELD_LINES, PROGRESS_EVERY_S, SENTENCES, Lines
+from sse_agent.lines import HELD_LINES, LEVELS, PRIORITIES, PROGRESS_EVERY_S, SENTENCES, Lines
 from tests.doubles.clock import FakeClock
 
 AT = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
@@ -93,8 +94,47 @@ def test_text_names_the_file_also_where_the_event_does_not() -> None:
         "big.bin: uploading from the beginning",
         "big.bin: waiting at 1.00 KiB: 423 Locked; try 2 at 2026-11-22T10:30:09Z",
         "big.bin: cancelled",
-        "unknown: paused at 0 B",
+        "unknown: paused, 0 B confirmed",
     ]
+
+
+def test_who_paused_here_and_who_overruled_them_from_afar_is_told() -> None:
+    lines = written(
+        events.UploadQueued("f", "big.bin", 2048, 0, 5, "new"),
+        events.UploadPaused("f", 1024, here=True),
+        events.UploadQueued("f", "big.bin", 2048, 1024, 5, "resumed", overruled_by="Anna\x1b[2J"),
+        style="text",
+    )
+    assert [line[29:] for line in lines[1:]] == [
+        "big.bin: paused at this machine, 1.00 KiB confirmed",
+        "big.bin: resumed by Anna\\x1b[2J from afar, though it was paused at this machine",
+    ]
+
+
+def test_for_systemds_journal_a_text_line_begins_with_its_priority_and_has_no_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    some = [events.CommandRepeated("c"), events.UploadPaused("f", 0), events.StreamLost("cut", 1.0, 1)]
+    path, other = tmp_path / "log", tmp_path / "other"
+    for target, style, begins in (
+        (path, "text", ["<7>command", "<6>f: paused", "<4>disconnected", "<3>the journal"]),
+        (path, "json", ['{"at":'] * 4),
+        (other, "text", ["2026-11-22T10:30:00Z "] * 4),
+    ):
+        with path.open("w", encoding="utf-8") as stream, other.open("w", encoding="utf-8") as inherited:
+            found = os.fstat((stream if target == path else inherited).fileno())
+            monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+            lines = Lines(stream, FakeClock(), style=style, level="debug")  # type: ignore[arg-type]
+            for event in [*some, events.JournalTrouble("full")]:
+                lines(event)
+        told = path.read_text().splitlines()
+        assert len(told) == len(begins)
+        assert all(line.startswith(begin) for line, begin in zip(told, begins, strict=True)), told
+
+
+def test_every_level_has_a_priority() -> None:
+    assert list(PRIORITIES) == list(LEVELS)
+    assert {kind.level for kind in KINDS} <= set(PRIORITIES)
 
 
 def test_progress_is_told_at_most_every_ten_seconds_of_each_upload() -> None:

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Sequence
 
+import sse_agent
 from sse_agent import bugs
-from sse_agent.cli import outbox, running, status, uploads
+from sse_agent.cli import check, init, outbox, running, status, uploads
 from sse_agent.cli.arguments import Parser
 from sse_agent.errors import CannotStart, ExitCode
 
@@ -34,7 +35,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="sse-agent", description="Carries files from this machine to a tus server, as its control plane asks."
     )
+    parser.add_argument("--version", action="version", version=sse_agent.__version__, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for subcommand in (running, status, uploads, outbox):
+    for subcommand in (running, init, check, status, uploads, outbox):
         subcommand.add(commands)
     return parser

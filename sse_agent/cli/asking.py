@@ -14,13 +14,17 @@ from sse_agent.events import Feed
 from sse_agent.journal import opened_at_rest
 from sse_agent.localapi import ANSWER_LIMIT, WITHIN_S, LocalApi, socket_name
 
+STARTING_S = 5.0
+"""An agent that starts holds its journal before it listens; so does, for a moment, another one who asks."""
+AGAIN_S = 0.1
+
 Json = dict[str, Any]
 
 
 def ask(state_dir: Path, do: str, **members: Any) -> Json:
     """The answer to one request of the local API. Raises CannotStart when there is none, or it is an error."""
     line = json.dumps({"do": do, **members}).encode() + b"\n"
-    answer = _from_agent(state_dir, line) or anyio.run(_from_journal, state_dir, line)
+    answer = from_agent(state_dir, line) or anyio.run(_from_either, state_dir, line)
     if not answer["ok"]:
         error = answer["error"]
         code = ExitCode.TRY_AGAIN if error["code"] == "TRY_AGAIN" else ExitCode.WRONG_CONFIGURATION
@@ -28,7 +32,26 @@ def ask(state_dir: Path, do: str, **members: Any) -> Json:
     return answer
 
 
-def _from_agent(state_dir: Path, line: bytes) -> Json | None:
+async def _from_either(state_dir: Path, line: bytes) -> Json:
+    """Whichever is there first, for as long as it may take an agent to start."""
+    clock = SystemClock()
+    last = clock.monotonic() + STARTING_S
+    while True:
+        try:
+            return await _from_journal(state_dir, line, clock)
+        except CannotStart as held:
+            if held.exit_code is not ExitCode.TRY_AGAIN:
+                raise
+            if clock.monotonic() > last:
+                message = f"no agent answers in {state_dir}, and its journal can't be opened: {held}"
+                raise CannotStart(message, held.exit_code) from None
+        await clock.sleep(AGAIN_S)
+        answer = from_agent(state_dir, line)
+        if answer is not None:
+            return answer
+
+
+def from_agent(state_dir: Path, line: bytes) -> Json | None:
     """None when no agent listens there."""
     try:
         with socket_name(state_dir) as name, socket.socket(socket.AF_UNIX) as connection:
@@ -57,7 +80,7 @@ def _read(connection: socket.socket) -> Json:
     return answer
 
 
-async def _from_journal(state_dir: Path, line: bytes) -> Json:
-    async with opened_at_rest(state_dir, SystemClock()) as journal:
+async def _from_journal(state_dir: Path, line: bytes, clock: SystemClock) -> Json:
+    async with opened_at_rest(state_dir, clock) as journal:
         desk = Desk(journal, Feed(), on_change=lambda: None)
         return await LocalApi(state_dir, desk, lambda: {"running": False, "clientId": journal.client_id}).answer(line)

@@ -1,11 +1,14 @@
-"""`run`, `control-plane`, `version`."""
+"""`run`, `control-plane`, `version`; and `completion`, which speaks of all the others."""
 
 import argparse
+import faulthandler
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import sse_agent
 from sse_agent import bugs, config
+from sse_agent.cli import completion
 from sse_agent.cli.arguments import Subcommands, add_settings, given
 from sse_agent.clock import SystemClock
 from sse_agent.errors import CannotStart, ExitCode
@@ -23,6 +26,7 @@ def add(commands: Subcommands) -> None:
     plane = commands.add_parser("control-plane", help="run the reference control plane", add_help=False)
     plane.set_defaults(run=control_plane)
     commands.add_parser("version", help="print the version").set_defaults(run=version)
+    completion.add(commands)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,6 +38,10 @@ def run(options: argparse.Namespace) -> int:
 
     from sse_agent import agent, views
 
+    if sys.stderr is not None:
+        # A supervisor whose watchdog was not fed sends SIGABRT: then every thread says where it stands, without values.
+        with suppress(OSError, ValueError):
+            faulthandler.enable()
     # A service manager may have closed them.
     has_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
     view: View = (

@@ -5,13 +5,22 @@ from typing import Any
 
 from sse_agent.cli.arguments import Subcommands, add_place, state_dir
 from sse_agent.cli.asking import ask
-from sse_agent.cli.tables import print_json, shown_text
+from sse_agent.cli.tables import columns, print_json, print_lines, shown_text
 from sse_agent.errors import ExitCode
-from sse_agent.printable import byte_count, duration
+from sse_agent.lifecycle import UploadState
+from sse_agent.printable import byte_count, byte_share, duration
 
 NOT_RUNNING = 3
 """As of `systemctl status`."""
-STATES = ("uploading", "waiting", "queued", "paused", "failed", "complete", "cancelled")
+STATES = (
+    UploadState.UPLOADING,
+    UploadState.WAITING,
+    UploadState.QUEUED,
+    UploadState.PAUSED,
+    UploadState.FAILED,
+    UploadState.COMPLETE,
+    UploadState.CANCELLED,
+)
 
 
 def add(commands: Subcommands) -> None:
@@ -29,8 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(status)
     else:
-        for line in lines(status):
-            print(line)
+        print_lines(lines(status))
     return int(ExitCode.STOPPED) if status["running"] else NOT_RUNNING
 
 
@@ -44,9 +52,8 @@ def _head(status: dict[str, Any]) -> list[str]:
     if not status["running"]:
         return [f"{client}: no agent runs; this is what its journal says"]
     connection = status["connection"]
-    since = duration(connection["seconds"])
-    how = f"{connection['state']} for {since}"
-    if connection["state"] == "connected":
+    how = f"{connection['state']} for {duration(connection['seconds'])}"
+    if connection["state"] == "connected" and connection["transport"]:
         how += f" ({connection['transport']})"
     elif connection["reason"]:
         how += f": {shown_text(connection['reason'])}"
@@ -54,31 +61,38 @@ def _head(status: dict[str, Any]) -> list[str]:
         how += f"; next try in {duration(connection['nextTrySeconds'])}"
     return [
         f"{client}: sse-agent {status['version']}, running for {duration(status['seconds'])}",
-        f"  control plane  {shown_text(status['controlPlane'])}: {how}",
+        f"  control plane  {shown_text(status['controlPlane'])}",
+        f"                 {how}",
         *(f"  trouble        {shown_text(text)}" for text in status["troubles"]),
     ]
 
 
 def _uploads(status: dict[str, Any]) -> list[str]:
     counts = status["uploads"]
-    parts = [f"{counts[state]:,} {state}" for state in STATES if counts.get(state)]
+    line = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts.get(state)) or "none"
     if status["queuedBytes"]:
-        parts.append(f"{byte_count(status['queuedBytes'])} to go")
-    shown = [f"  uploads        {', '.join(parts) or 'none'}"]
-    if status["running"] and counts.get("uploading"):
-        shown[0] += f", {byte_count(status['rate'])}/s"
-    for upload in status.get("active", []):
-        size, sent = upload["fileSize"], upload["bytesSent"]
-        percent = f"{min(99, sent * 100 // size)} %" if size else "0 %"
-        left = f", {duration(upload['etaSeconds'])} left" if upload["etaSeconds"] is not None else ""
-        shown.append(
-            f"    {percent:>4}  {byte_count(sent)} of {byte_count(size)}, {byte_count(upload['rate'])}/s{left}"
-            f"  {shown_text(upload['fileName'])}"
-        )
-    return shown
+        line += f"; {byte_count(status['queuedBytes'])} to go"
+    if status["running"] and counts.get(UploadState.UPLOADING):
+        line += f", {byte_count(status['rate'])}/s"
+    active = columns([_row(upload) for upload in status.get("active", [])], right=(0, 1, 2, 3))
+    return [f"  uploads        {line}", *(f"    {row}" for row in active)]
+
+
+def _row(upload: dict[str, Any]) -> tuple[str, ...]:
+    size, sent = upload["fileSize"], upload["bytesSent"]
+    left = f"{duration(upload['etaSeconds'])} left" if upload["etaSeconds"] is not None else ""
+    # Never 100 % before it is over.
+    percent = f"{min(99, sent * 100 // size)} %" if size else "0 %"
+    return percent, byte_share(sent, size), f"{byte_count(upload['rate'])}/s", left, upload["fileName"]
 
 
 def _outbox(status: dict[str, Any]) -> list[str]:
     outbox = status["outbox"]
-    dead = f", {outbox['dead']:,} dead letters (sse-agent outbox list)" if outbox["dead"] else ""
-    return [f"  outbox         {outbox['pending']:,} messages wait to be sent{dead}"]
+    lines = [f"  outbox         {_counted(outbox['pending'], 'message')} to send"]
+    if outbox["dead"]:
+        lines.append(f"                 {_counted(outbox['dead'], 'dead letter')}: sse-agent outbox list")
+    return lines
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -2,18 +2,19 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from sse_agent.cli.arguments import Subcommands, add_place, state_dir
 from sse_agent.cli.asking import ask
-from sse_agent.cli.tables import print_json, print_table, shown_text
+from sse_agent.cli.tables import columns, print_json, print_lines, print_table, row_count, shown_text
 from sse_agent.errors import CannotStart, ExitCode
 from sse_agent.lifecycle import UploadState
 from sse_agent.printable import byte_count
 
 PAGE = 500
 NOT_DONE = 1
-"""Some of it was refused."""
+"""Some of it was refused, or the person said no."""
 WORDS = {
     "pause": "pause uploads; the control plane can resume them, and this machine's console shows who did",
     "resume": "resume paused uploads, or failed ones that can go on",
@@ -29,7 +30,7 @@ def add(commands: Subcommands) -> None:
     listed = deeds.add_parser("list", help="list uploads, oldest first", description=list_.__doc__)
     listed.add_argument("--state", action="append", choices=list(UploadState), help="only those in this state")
     listed.add_argument("--name", default="", metavar="TEXT", help="only those whose name contains this")
-    listed.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (100)")
+    listed.add_argument("--limit", type=row_count, default=100, metavar="N", help="at most so many (100)")
     listed.set_defaults(run=list_)
     one = deeds.add_parser("show", help="show one upload and its last attempts", description=show.__doc__)
     one.add_argument("file_id", metavar="FILE_ID")
@@ -65,11 +66,11 @@ def list_(options: argparse.Namespace) -> int:
         print_json({"uploads": found, "isComplete": after is None})
         return int(ExitCode.STOPPED)
     if not found:
-        print("no uploads")
+        print_lines(["no uploads"])
         return int(ExitCode.STOPPED)
-    print_table(("FILE ID", "STATE", "SENT", "OF", "NAME"), [_row(upload) for upload in found])
+    print_table(("FILE ID", "STATE", "CONFIRMED", "OF", "NAME"), [_row(upload) for upload in found], right=(2, 3))
     if after is not None:
-        print(f"... and more: --limit {options.limit * 10}")
+        print_lines([f"... and more: --limit {options.limit * 10}"])
     return int(ExitCode.STOPPED)
 
 
@@ -102,16 +103,14 @@ def show(options: argparse.Namespace) -> int:
         "came": upload["createdAt"],
         "ended": upload["finishedAt"] or "",
     }
-    for name, value in facts.items():
-        if value:
-            print(f"{name:<11} {shown_text(value)}")
+    print_lines(columns([(name, value) for name, value in facts.items() if value]))
     if upload["tries"]:
-        print()
+        print_lines([""])
         rows = [
-            (one["endedAt"], f"{one['seconds']:g} s", byte_count(one["offset"]), one["state"], one["reason"])
+            (one["endedAt"], f"{one['seconds']:.1f} s", byte_count(one["offset"]), one["state"], one["reason"])
             for one in upload["tries"]
         ]
-        print_table(("ATTEMPT ENDED", "TOOK", "CONFIRMED", "THEN", "WHY"), rows)
+        print_table(("ATTEMPT ENDED", "TOOK", "CONFIRMED", "THEN", "WHY"), rows, right=(1, 2))
     return int(ExitCode.STOPPED)
 
 
@@ -123,23 +122,28 @@ def do(options: argparse.Namespace) -> int:
         raise CannotStart(f"name the uploads by their file IDs{choice}", ExitCode.WRONG_CONFIGURATION)
     place = state_dir(options)
     if options.deed == "cancel" and not options.yes and not _is_sure(place, options.file_ids):
-        return int(ExitCode.STOPPED)
+        print_lines(["nothing was cancelled"])
+        return NOT_DONE
     what = {"all": True} if is_all else {"fileIds": options.file_ids}
     done = ask(place, options.deed, **what)
     if options.json:
         print_json({"count": done["count"], "refused": done["refused"]})
     else:
         past = {"pause": "paused", "resume": "resumed", "retry": "tried again", "cancel": "cancelled"}[options.deed]
-        print(f"{done['count']:,} {past}")
+        print_lines([f"{done['count']:,} {past}"])
         for one in done["refused"]:
             print(f"{shown_text(one['fileId'])}: {one['message']} ({one['code']})", file=sys.stderr)
     return NOT_DONE if done["refused"] else int(ExitCode.STOPPED)
 
 
-def _is_sure(place: Any, file_ids: list[str]) -> bool:
-    if not sys.stdin.isatty():
+def _is_sure(place: Path, file_ids: list[str]) -> bool:
+    """Whether the person at the terminal says so, who was shown what it is about."""
+    if sys.stdin is None or not sys.stdin.isatty():
         raise CannotStart("cancelling is final: --yes says that you mean it", ExitCode.WRONG_CONFIGURATION)
     for file_id in file_ids:
         upload = ask(place, "details", fileId=file_id)["upload"]
-        print(f"{upload['state']}: {shown_text(upload['fileName'])}")
-    return input("Cancel for good? [y/N] ").strip().lower() in ("y", "yes")
+        print_lines([f"{upload['state']}: {shown_text(upload['fileName'])}"])
+    try:
+        return input("Cancel for good? [y/N] ").strip().lower() in ("y", "yes")
+    except (EOFError, UnicodeDecodeError):
+        return False
