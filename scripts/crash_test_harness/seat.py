@@ -45,10 +45,10 @@ class Seat:
         self._reader = None
 
     def type(self) -> None:
-        """One line, and Enter."""
+        """One line, and Enter: `m` goes to the chat, Tab back to the list."""
         line = f"line-{len(self.typed) + 1}-typed"
         self.typed.append(line)
-        os.write(self._master, f"{line}\r".encode())
+        os.write(self._master, f"m{line}\r\t".encode())
 
     def _read(self, master: int) -> None:
         """Nobody reading would stop the agent."""

@@ -17,8 +17,14 @@ from typing import Any
 import sse_agent
 from sse_agent.journal import Transaction
 
-NOT_THE_AGENT = ("sse_agent.control_plane", "sse_agent.__main__", "sse_agent.cli", "sse_agent.journal.at_rest")
-"""The other end, and what looks into a journal at rest from a process of its own."""
+NOT_THE_AGENT = (
+    "sse_agent.control_plane",
+    "sse_agent.__main__",
+    "sse_agent.cli",
+    "sse_agent.journal.at_rest",
+    "sse_agent.notify",
+)
+"""The other end; what looks into a journal at rest from a process of its own; what only asks whether it answers."""
 
 PARTS = {"desk._cancel": "desk.do", "desk._pause": "desk.do", "desk._resume": "desk.do", "desk._retry": "desk.do"}
 """Functions that stand in a table, but as parts of the step that looks them up there."""
