@@ -286,7 +286,7 @@ def main() -> int:
         try:
             ids = play(plane, names, until, is_fast=options.fast or options.tusd is not None)
             if options.keep:
-                plane.say("All done; it keeps running. Type to answer, Ctrl-C ends it.")
+                plane.say("All done; it keeps running. m to answer, q to end it.")
                 agent.wait()
             else:
                 time.sleep(2)

@@ -1,12 +1,19 @@
-"""Draw the console as it is in the middle of a good day into docs/images/console.svg; the same every time."""
+"""Draw the console as it is on a good day into docs/images/: the same every time.
 
+`--text` shows it here instead; `--check` only tells, by its exit code, whether docs/images/ is current.
+"""
+
+import argparse
 import io
 import os
 import re
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
@@ -14,14 +21,18 @@ from rich.terminal_theme import TerminalTheme
 
 from sse_agent import events
 from sse_agent.board import Board
-from sse_agent.console import Frame, Moment
+from sse_agent.clock import timestamp
+from sse_agent.console import Frame, Logbook, Mode, Moment, State
+from sse_agent.console.keys import Ask, Stop
+from sse_agent.console.rows import ASCII, PRETTY, Glyphs
 from sse_agent.lifecycle import UploadState
+from sse_agent.lines import Lines
 
-PICTURE = Path(__file__).resolve().parent.parent / "docs/images/console.svg"
-WIDTH, HEIGHT = 100, 24
+IMAGES = Path(__file__).resolve().parent.parent / "docs/images"
 MIB = 1024 * 1024
 KIB = 1024
 START = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+NOW_S = 778.0
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 THEME = TerminalTheme(
     (24, 26, 32),
@@ -45,36 +56,152 @@ SAID = [
     ("Ann", "The scans from gate 3 first, please. The backup can take its time.", False),
     ("you", "They are on their way. camera-2 is still writing its file, so I paused that one.", True),
 ]
+# What somebody could call a file to confuse a terminal, or the person in front of it.
+HOSTILE = [
+    ("invoice\x1b[2J\x1b[31m.pdf", 3 * MIB),
+    ("holiday-\u202egpj.exe", 2 * MIB),
+    (b"caf\xe9-menu.txt".decode(errors="surrogateescape"), 40 * KIB),
+    ("z" + "\u0301" * 40 + "algo.txt", 9 * KIB),
+    ("[bold red]markup[/].log", 70 * KIB),
+    ("👨\u200d👩\u200d👧 family ❤\ufe0f.png", 5 * MIB),
+    ("a" * 250 + ".tiff", 88 * MIB),
+]
 
 
-def board() -> Board:
-    """What an agent has seen by then."""
-    board = Board()
-    counts = {UploadState.COMPLETE: 4_211, UploadState.QUEUED: 0}
+class Story:
+    """What an agent has seen by then: folded for the console, and as its log."""
 
-    def take(event: events.Event, after_s: float) -> None:
-        board.apply(event, after_s, START + timedelta(seconds=after_s))
+    def __init__(self) -> None:
+        self.board = Board()
+        self.logbook = Logbook()
+        self._at = START
+        self._lines = Lines(self.logbook, self, style="text", level="info")
+        self._tell()
 
-    take(events.AgentStarted("0.1.0", "warehouse-7", "https://control.example.com", 12, counts, 0), 0)
-    take(events.StreamConnected("sse", True, "k7/4312"), 1)
-    for number, (name, size, sha256, seconds) in enumerate(FINISHED):
-        take(events.UploadCompleted(f"done-{number}", name, size, sha256, seconds, "response"), 60)
-    refusal = "outside the allowed folders: /etc/passwd"
-    take(events.CommandFinished("c-1", "UPLOAD_START", "rejected", "NOT_FOUND", refusal), 61)
-    for number, (name, size) in enumerate(QUEUED):
-        take(events.UploadQueued(f"next-{number}", name, size, 0, 5, "new"), 62)
-    for number, (name, size, confirmed, sent, rate) in enumerate(STARTED):
-        take(events.UploadStarted(f"now-{number}", name, size, confirmed, 1), 63)
-        take(events.UploadProgressed(f"now-{number}", confirmed, sent, size, rate), 64)
-    take(events.UploadStarted("waits", "scan-0416.tiff", 92 * MIB, 0, 1), 63)
-    take(events.UploadProgressed("waits", 32 * MIB, 40 * MIB, 92 * MIB, 0), 64)
-    next_try_at = START + timedelta(seconds=790)
-    take(events.UploadWaiting("waits", 32 * MIB, "the tus server answered 423 Locked", next_try_at, 2), 65)
-    take(events.UploadStarted("paused", "camera-2.mp4", 640 * MIB, 0, 1), 63)
-    take(events.UploadPaused("paused", 192 * MIB), 66)
-    for number, (sender, text, is_mine) in enumerate(SAID):
-        take(events.MessageShown(sender, text, is_mine), 600 + 60 * number)
-    return board
+    def now(self) -> datetime:
+        """The clock of the log."""
+        return self._at
+
+    def monotonic(self) -> float:
+        """Seconds since the start."""
+        return (self._at - START).total_seconds()
+
+    async def sleep(self, seconds: float) -> None:
+        """Nobody waits in a story."""
+
+    def take(self, event: events.Event, after_s: float) -> None:
+        """One event, so long after the start."""
+        self._at = START + timedelta(seconds=after_s)
+        self.board.apply(event, after_s, self._at)
+        self._lines(event)
+
+    def _tell(self) -> None:
+        counts: dict[str, int] = {UploadState.COMPLETE: 4_211, UploadState.QUEUED: 0}
+        self.take(events.AgentStarted("0.1.0", "warehouse-7", "https://control.example.com", 12, counts, 0), 0)
+        self.take(events.StreamConnected("sse", True, "k7/4312"), 1)
+        for number, (name, size, sha256, seconds) in enumerate(FINISHED):
+            self.take(events.UploadCompleted(f"done-{number}", name, size, sha256, seconds, "response"), 60)
+        refusal = "outside the allowed folders: /etc/passwd"
+        self.take(events.CommandFinished("c-1", "UPLOAD_START", "rejected", "NOT_FOUND", refusal), 61)
+        for number, (name, size) in enumerate(QUEUED):
+            self.take(events.UploadQueued(f"next-{number}", name, size, 0, 5, "new"), 62)
+        for number, (name, size, confirmed, sent, rate) in enumerate(STARTED):
+            self.take(events.UploadStarted(f"now-{number}", name, size, confirmed, 1), 63)
+            self.take(events.UploadProgressed(f"now-{number}", confirmed, sent, size, rate), 64)
+        self.take(events.UploadStarted("waits", "scan-0416.tiff", 92 * MIB, 0, 1), 63)
+        self.take(events.UploadProgressed("waits", 32 * MIB, 40 * MIB, 92 * MIB, 0), 64)
+        next_try_at = START + timedelta(seconds=790)
+        self.take(events.UploadWaiting("waits", 32 * MIB, "the tus server answered 423 Locked", next_try_at, 2), 65)
+        self.take(events.UploadStarted("paused", "camera-2.mp4", 640 * MIB, 0, 1), 63)
+        self.take(events.UploadPaused("paused", 192 * MIB, here=True), 66)
+        for number, (sender, text, is_mine) in enumerate(SAID):
+            self.take(events.MessageShown(sender, text, is_mine), 600 + 60 * number)
+
+    def add_hostile(self) -> "Story":
+        """More uploads, whose names are no good ones."""
+        for number, (name, size) in enumerate(HOSTILE):
+            self.take(events.UploadStarted(f"bad-{number}", name, size, 0, 1), 700)
+            self.take(events.UploadProgressed(f"bad-{number}", size // 4, size // 2, size, 900 * KIB), 701)
+        return self
+
+    def add_overruled(self) -> "Story":
+        """Somebody resumed what a person here had paused."""
+        queued = events.UploadQueued("paused", "camera-2.mp4", 640 * MIB, 192 * MIB, 5, "resumed", overruled_by="Ann")
+        self.take(queued, 770)
+        return self
+
+
+def details() -> dict[str, Any]:
+    """Of the upload that waits."""
+    ended = [(70, 42.0, 8, "no byte moved for 30 s"), (200, 61.0, 32, "the tus server answered 423 Locked")]
+    ended += [(420, 3.2, 32, "the tus server answered 423 Locked")]
+    tries = [
+        {
+            "endedAt": timestamp(START + timedelta(seconds=at)),
+            "seconds": seconds,
+            "offset": offset * MIB,
+            "state": "waiting",
+            "reason": reason,
+        }
+        for at, seconds, offset, reason in ended
+    ]
+    return {
+        "fileId": "waits",
+        "fileName": "scan-0416.tiff",
+        "state": "waiting",
+        "priority": 5,
+        "fileSize": 92 * MIB,
+        "offset": 32 * MIB,
+        "reason": "the tus server answered 423 Locked",
+        "nextTryAt": timestamp(START + timedelta(seconds=790)),
+        "code": None,
+        "message": None,
+        "retryable": False,
+        "pausedHere": False,
+        "seconds": 106.2,
+        "createdAt": timestamp(START + timedelta(seconds=3)),
+        "finishedAt": None,
+        "endpoint": "https://tus.example.com/files/",
+        "tries": tries,
+    }
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file in docs/images/."""
+
+    name: str
+    width: int
+    height: int
+    story: Story
+    state: State
+    glyphs: Glyphs = PRETTY
+
+    def frame(self) -> Frame:
+        """As the console would draw it."""
+        at = START + timedelta(seconds=NOW_S)
+        moment = Moment(NOW_S, at, self.state, details=details(), logbook=self.story.logbook)
+        return Frame(self.story.board, moment, self.width, self.height, self.glyphs)
+
+
+def pictures() -> Iterator[Picture]:
+    """All of them."""
+    story = Story()
+    seen = State(heard=story.board.heard)
+    typing = replace(seen, mode=Mode.CHAT, draft=("Gate 3 is done in a min", ""))
+    chosen = replace(seen, selected="waits")
+    yield Picture("console", 100, 24, story, typing)
+    yield Picture("console-80x24", 80, 24, story, chosen)
+    yield Picture("console-120x40", 120, 40, Story().add_hostile(), chosen)
+    yield Picture("console-200x60", 200, 60, Story().add_hostile(), replace(chosen, mode=Mode.DETAILS))
+    yield Picture("console-details", 80, 24, story, replace(chosen, mode=Mode.DETAILS))
+    yield Picture("console-log", 80, 24, story, replace(seen, mode=Mode.LOG))
+    yield Picture("console-help", 80, 40, story, replace(seen, mode=Mode.HELP))
+    ask = Ask("Cancel for good, and delete what the tus server has of it?", "scan-0416.tiff", Stop())
+    yield Picture("console-asks", 80, 24, story, replace(chosen, ask=ask))
+    yield Picture("console-overruled", 80, 24, Story().add_overruled(), State())
+    yield Picture("console-40x10", 40, 10, story, chosen)
+    yield Picture("console-ascii", 80, 24, Story().add_hostile(), chosen, ASCII)
 
 
 @dataclass(frozen=True)
@@ -95,19 +222,52 @@ def self_contained(svg: str) -> str:
     return without.replace("Fira Code, monospace", FONTS)
 
 
-def main() -> None:
-    """Write it."""
+def drawn(picture: Picture) -> str:
+    """As SVG."""
+    console = Console(
+        record=True,
+        width=picture.width,
+        height=picture.height,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+    )
+    console.print(Spaced(picture.frame()), end="", crop=False, soft_wrap=True)
+    svg = console.export_svg(title="sse-agent run", theme=THEME, unique_id=picture.name)
+    return self_contained(svg)
+
+
+def text(picture: Picture) -> str:
+    """As a terminal without colours shows it."""
+    console = Console(width=picture.width, height=picture.height, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(picture.frame(), end="", crop=False, soft_wrap=True)
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", capture.get())
+
+
+def main() -> int:
+    """Write them, show them or compare them."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--text", action="store_true")
+    arguments.add_argument("--check", action="store_true")
+    options = arguments.parse_args()
     # The chat shows local time, and the picture should not depend on where it is made.
     os.environ["TZ"] = "UTC"
     time.tzset()
-    console = Console(
-        record=True, width=WIDTH, height=HEIGHT, file=io.StringIO(), force_terminal=True, color_system="truecolor"
-    )
-    moment = Moment(778.0, START + timedelta(seconds=778), draft=("Gate 3 is done in a min", ""))
-    console.print(Spaced(Frame(board(), moment, WIDTH, HEIGHT)), end="")
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    PICTURE.write_text(self_contained(console.export_svg(title="sse-agent run", theme=THEME, unique_id="console")))
+    old = []
+    for picture in pictures():
+        file = IMAGES / f"{picture.name}.svg"
+        if options.text:
+            print(f"{picture.name}\n{text(picture)}\n")
+        elif options.check:
+            old += [] if file.exists() and file.read_text() == drawn(picture) else [file.name]
+        else:
+            IMAGES.mkdir(parents=True, exist_ok=True)
+            file.write_text(drawn(picture))
+    if old:
+        print(f"not current: {', '.join(old)}; run .venv/bin/python -m scripts.picture", file=sys.stderr)
+    return 1 if old else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -291,7 +291,8 @@ def _saying(
             await journal.write(outbox.put, message, lane="chat")
         except TryAgain as trouble:
             feed.emit(JournalTrouble(reason=trouble.reason))
-            return
+            # Whoever typed it keeps the line.
+            raise
         feed.emit(MessageShown(sender="you", text=chat.text, mine=True))
         to_sender.ring()
 

@@ -6,10 +6,10 @@ Names and words are as they came; whoever shows them makes them printable.
 
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 from sse_agent import events
@@ -24,7 +24,9 @@ SHA256_HEAD = 16
 # A hold-up that is over is announced by nobody: it is over when the next try was not followed by another one.
 GRACE_S = 10.0
 NOTICE_S = 60.0
+OVERRULED_S = 120.0
 PACE_OVER_S = 15.0
+LISTED = (UploadState.UPLOADING, UploadState.WAITING, UploadState.PAUSED, UploadState.QUEUED)
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Upload:
     tries: int = 0
     pace: float | None = None
     paced_at: float = 0.0
+    is_paused_here: bool = False
 
     @property
     def bytes_left(self) -> int:
@@ -88,12 +91,16 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that a person should know. All instants are monotonic; `until` None means until the agent ends."""
+    """Something that a person should know. All instants are monotonic; `until` None means until the agent ends.
+
+    `is_overruling`: somebody far away undid what a person here did. It is shown before all else.
+    """
 
     text: str
     is_error: bool
     until: float | None
     next_try_at: float | None = None
+    is_overruling: bool = False
 
 
 @dataclass(slots=True)
@@ -152,11 +159,13 @@ class Board:
         self.control_plane = ""
         self.started_at: float | None = None
         self.stopping = ""
+        self.under_way_at_stop = 0
         self.connection = Connection("connecting", since=0.0)
         self.queue = Queue()
         self.unnamed = Unnamed()
         self.finished: deque[Finished] = deque(maxlen=FINISHED_KEPT)
         self.chat: deque[Line] = deque(maxlen=CHAT_KEPT)
+        self.heard = 0
         self.totals = Totals()
         self._known: dict[str, Upload] = {}
         self._groups = {
@@ -164,12 +173,41 @@ class Board:
             for state in (UploadState.UPLOADING, UploadState.WAITING, UploadState.PAUSED)
         }
         self._troubles: dict[str, Trouble] = {}
+        self._overruled = 0
+        self._touched: set[str] | None = None
 
     # --- what there is ---
 
+    def __len__(self) -> int:
+        """How many uploads have a name here."""
+        return len(self._known)
+
+    def __iter__(self) -> Iterator[Upload]:
+        """Those with a name, in the order in which they are listed: what is under way, waits, is paused, is queued."""
+        return chain(*(self._in(state) for state in LISTED))
+
+    def find(self, file_id: str) -> Upload | None:
+        """That upload, if it has a name here."""
+        return self._known.get(file_id)
+
+    def position(self, file_id: str) -> int | None:
+        """Where it stands in the list, from 0."""
+        upload = self._known.get(file_id)
+        if upload is None:
+            return None
+        before = 0
+        for state in LISTED:
+            if state is upload.state:
+                break
+            before += len(self.queue) if state is UploadState.QUEUED else len(self._groups[state])
+        return before + next(number for number, one in enumerate(self._in(upload.state)) if one is upload)
+
+    def _in(self, state: UploadState) -> Iterator[Upload]:
+        return iter(self.queue if state is UploadState.QUEUED else self._groups[state].values())
+
     def first(self, state: UploadState, most: int) -> list[Upload]:
         """Up to `most` uploads in that state: the first to run, or the first to have got there."""
-        return list(islice(self.queue if state is UploadState.QUEUED else self._groups[state].values(), most))
+        return list(islice(self._in(state), most))
 
     def count(self, state: UploadState) -> int:
         """How many uploads are in that state: queued, uploading, waiting or paused."""
@@ -187,16 +225,45 @@ class Board:
         """Of all uploads together, in bytes per second."""
         return sum(upload.rate for upload in self._groups[UploadState.UPLOADING].values())
 
+    @property
+    def left_s(self) -> float | None:
+        """Until all that is under way or queued is sent, at the pace of what is under way; None while none can tell."""
+        active = self._groups[UploadState.UPLOADING].values()
+        pace = sum(upload.pace or 0.0 for upload in active)
+        left = self.queued_bytes + sum(max(0, upload.size - upload.bytes_sent) for upload in active)
+        return left / pace if pace > 1 else None
+
     def troubles(self, now: float) -> list[Trouble]:
-        """Those that are not over at this monotonic instant, errors first."""
+        """Those that are not over at this monotonic instant: what was overruled, then errors, then the rest."""
         current = [trouble for trouble in self._troubles.values() if trouble.until is None or trouble.until > now]
-        return sorted(current, key=lambda trouble: not trouble.is_error)
+        return sorted(current, key=lambda trouble: (not trouble.is_overruling, not trouble.is_error))
+
+    # --- names from before the start ---
+
+    def expect_names(self) -> None:
+        """From now until `name`, it is noted what happens to which upload."""
+        self._touched = set()
+
+    def name(self, uploads: Iterable[Upload]) -> None:
+        """Uploads that were only counted get their names; not those to which something happened meanwhile."""
+        touched, self._touched = self._touched or set(), None
+        for upload in uploads:
+            if upload.file_id in touched or upload.file_id in self._known or len(self._known) >= KNOWN_LIMIT:
+                continue
+            if upload.state is UploadState.PAUSED:
+                self.unnamed.paused = max(0, self.unnamed.paused - 1)
+            else:
+                self._forget_unnamed(upload.bytes_left)
+            self._put(upload)
+        self.revision += 1
 
     # --- what happens ---
 
     def apply(self, event: Event, now: float, at: datetime) -> None:
         """Take one event in: at this monotonic instant, at this time on the wall. Others than known ones do nothing."""
         change = _CHANGES.get(type(event))
+        if self._touched is not None and (file_id := getattr(event, "file_id", "")):
+            self._touched.add(file_id)
         if change is not None:
             change(self, event, now, at)
             self.revision += 1
@@ -210,7 +277,7 @@ class Board:
         self.unnamed = Unnamed(queued, event.queued_bytes, event.uploads.get(UploadState.PAUSED, 0))
 
     def _stopping(self, event: events.AgentStopping, _: float, __: datetime) -> None:
-        self.stopping = event.reason
+        self.stopping, self.under_way_at_stop = event.reason, self.count(UploadState.UPLOADING)
 
     def _connected(self, event: events.StreamConnected, now: float, _: datetime) -> None:
         self.connection = Connection("connected", now, event.transport)
@@ -230,7 +297,9 @@ class Board:
 
     # --- uploads ---
 
-    def _queued(self, event: events.UploadQueued, _: float, __: datetime) -> None:
+    def _queued(self, event: events.UploadQueued, now: float, _: datetime) -> None:
+        if event.overruled_by:
+            self._note_overruled(event, now)
         before = self._take(event.file_id)
         if before is None and event.why == "resumed":
             self.unnamed.paused = max(0, self.unnamed.paused - 1)
@@ -267,7 +336,9 @@ class Board:
         self._put(upload)
 
     def _paused(self, event: events.UploadPaused, _: float, __: datetime) -> None:
-        self._put(self._moved(event.file_id, UploadState.PAUSED, event.offset))
+        upload = self._moved(event.file_id, UploadState.PAUSED, event.offset)
+        upload.is_paused_here = event.here
+        self._put(upload)
 
     def _completed(self, event: events.UploadCompleted, now: float, _: datetime) -> None:
         before = self._take(event.file_id)
@@ -295,6 +366,15 @@ class Board:
             self._forget_unnamed(0)
             return Upload(file_id, file_id, 0, offset, state)
         return Upload(file_id, before.name, before.size, offset, state, before.priority, offset)
+
+    def _note_overruled(self, event: events.UploadQueued, now: float) -> None:
+        """Many may be resumed at once: they are one notice."""
+        before = self._troubles.get("overruled")
+        self._overruled = self._overruled + 1 if before and before.until and before.until > now else 1
+        more = f" and {self._overruled - 1:,} more" if self._overruled > 1 else ""
+        text = f"{event.overruled_by} resumed what was paused here: {event.file_name[-NAME_LIMIT:]}{more}"
+        until = now + OVERRULED_S
+        self._troubles["overruled"] = Trouble(text, is_error=False, until=until, is_overruling=True)
 
     def _only_count(self, upload: Upload) -> None:
         if upload.state is UploadState.PAUSED:
@@ -340,6 +420,7 @@ class Board:
 
     def _said(self, event: events.MessageShown, _: float, at: datetime) -> None:
         self.chat.append(Line(at, event.sender, event.text, event.mine))
+        self.heard += not event.mine
 
     def _held_up(self, event: events.SenderHeldUp, now: float, _: datetime) -> None:
         next_try_at = now + event.wait_s

@@ -1,107 +1,117 @@
-"""Keyboard → outbox: a person at the console answers. One line, edited in place."""
+"""Keyboard → keys: what a person at the console types, key by key, whatever way it comes."""
 
 import codecs
 import re
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TextIO
 
 import anyio
 
-from sse_agent.errors import TryAgain
-from sse_agent.messages import MESSAGE_LIMIT
-
 POLL_S = 0.05
+ESC_S = 0.1
+"""What begins like a sequence of the terminal and does not go on within this time was the Esc key."""
 _READ_BYTES = 4096
 # One key a match: a sequence of a terminal (CSI, SS3, the strings that answer questions nobody asked), Alt with a key,
-# or a character. What is cut at the end of a read waits for the next one, but a lone Esc means the key.
+# or a character. What is cut at the end of a read waits for the next one.
 _KEY = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[ -~]|\x1b[PX^_\]][^\x07\x1b\r\n]*(?:\x07|\x1b\\)?|\x1b.?|.", re.DOTALL
 )
 _CUT = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}|O)?\Z")
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
+PASTE = "paste:"
+"""Before what was pasted: it is no key, and no key's name either."""
+
+NAMES = {
+    "\r": "enter",
+    "\n": "enter",
+    "\t": "tab",
+    "\x1b": "esc",
+    "\x7f": "backspace",
+    "\x08": "backspace",
+    "\x1b[3~": "delete",
+    "\x15": "ctrl-u",
+    "\x0b": "ctrl-k",
+    "\x17": "ctrl-w",
+    "\x01": "home",
+    "\x05": "end",
+    "\x1b[H": "home",
+    "\x1bOH": "home",
+    "\x1b[1~": "home",
+    "\x1b[7~": "home",
+    "\x1b[F": "end",
+    "\x1bOF": "end",
+    "\x1b[4~": "end",
+    "\x1b[8~": "end",
+    "\x1b[A": "up",
+    "\x1bOA": "up",
+    "\x1b[B": "down",
+    "\x1bOB": "down",
+    "\x1b[C": "right",
+    "\x1bOC": "right",
+    "\x1b[D": "left",
+    "\x1bOD": "left",
+    "\x1b[5~": "pgup",
+    "\x1b[6~": "pgdn",
+}
 
 
-class Editor:
-    """What is being typed, and where in it the next character goes. Pure."""
+class Splitter:
+    """Text from a terminal → keys: a character, one of `NAMES`, or `PASTE` and what was pasted. Pure."""
 
     def __init__(self) -> None:
-        self.before = ""
-        self.after = ""
         self._cut = ""
         self._is_pasting = False
 
-    def type(self, text: str) -> Iterator[str]:
-        """Take in what came from the keyboard; yields each line that Enter ended."""
+    @property
+    def is_cut(self) -> bool:
+        """Whether something waits for its other half."""
+        return bool(self._cut)
+
+    def split(self, text: str) -> Iterator[str]:
+        """The keys in what came, and in what waited for it."""
         if self._cut == "\x1b" and text[:1] not in ("[", "O"):
-            self._cut = ""
+            yield from self.flush()
         text = self._cut + text
         cut = _CUT.search(text)
         self._cut = cut[0] if cut else ""
+        pasted = ""
         for key in _KEY.findall(text.removesuffix(self._cut)):
             if key in (_PASTE, _PASTED):
                 self._is_pasting = key == _PASTE
-            elif key in ("\r", "\n") and not self._is_pasting:
-                yield from self._take()
-            elif self._is_pasting and key in ("\r", "\n", "\t"):
-                self.insert(" ")
-            elif not self._is_pasting and key in _EDITS:
-                self.before, self.after = _EDITS[key](self.before, self.after)
-            elif len(key) == 1 and key >= " " and not "\x7f" <= key < "\xa0":
-                self.insert(key)
+            elif self._is_pasting:
+                pasted += _pasted(key)
+                continue
+            if pasted:
+                yield PASTE + pasted
+                pasted = ""
+            yield from self._named(key)
+        if pasted:
+            yield PASTE + pasted
 
-    def insert(self, text: str) -> None:
-        """At the cursor, as far as there is room."""
-        self.before += text[: max(0, MESSAGE_LIMIT - len(self.before) - len(self.after))]
+    def flush(self) -> Iterator[str]:
+        """Nothing more comes: what waited was the Esc key."""
+        is_key, self._cut = bool(self._cut) and not self._is_pasting, ""
+        if is_key:
+            yield "esc"
 
-    def _take(self) -> Iterator[str]:
-        line = (self.before + self.after).strip()
-        self.before = self.after = ""
-        if line:
-            yield line
-
-
-def _without_word(before: str, after: str) -> tuple[str, str]:
-    return re.sub(r"\S*\s*\Z", "", before), after
-
-
-def _left(before: str, after: str) -> tuple[str, str]:
-    return before[:-1], before[-1:] + after
+    def _named(self, key: str) -> Iterator[str]:
+        if key in NAMES:
+            yield NAMES[key]
+        elif len(key) == 1 and _is_text(key):
+            yield key
 
 
-def _right(before: str, after: str) -> tuple[str, str]:
-    return before + after[:1], after[1:]
+def _is_text(key: str) -> bool:
+    return key >= " " and not "\x7f" <= key < "\xa0"
 
 
-def _home(before: str, after: str) -> tuple[str, str]:
-    return "", before + after
-
-
-def _end(before: str, after: str) -> tuple[str, str]:
-    return before + after, ""
-
-
-_EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
-    "\x7f": lambda before, after: (before[:-1], after),
-    "\x08": lambda before, after: (before[:-1], after),
-    "\x15": lambda _, after: ("", after),
-    "\x0b": lambda before, _: (before, ""),
-    "\x17": _without_word,
-    "\x1b[3~": lambda before, after: (before, after[1:]),
-    "\x1b[D": _left,
-    "\x1bOD": _left,
-    "\x1b[C": _right,
-    "\x1bOC": _right,
-    "\x01": _home,
-    "\x1b[H": _home,
-    "\x1bOH": _home,
-    "\x1b[1~": _home,
-    "\x05": _end,
-    "\x1b[F": _end,
-    "\x1bOF": _end,
-    "\x1b[4~": _end,
-}
+def _pasted(key: str) -> str:
+    """Pasted text does nothing: its line ends are spaces, its sequences nothing."""
+    if key in ("\r", "\n", "\t"):
+        return " "
+    return key if len(key) == 1 and _is_text(key) else ""
 
 
 class Keyboard:
@@ -109,51 +119,62 @@ class Keyboard:
 
     def __init__(self, stdin: TextIO | None) -> None:
         self._stdin = stdin
-        self._editor = Editor()
+        self._splitter = Splitter()
 
-    @property
-    def draft(self) -> tuple[str, str]:
-        """What is typed and not sent yet: before and after the cursor."""
-        return self._editor.before, self._editor.after
-
-    async def read(self, say: Callable[[str], Awaitable[None]]) -> None:
-        """Until cancelled, or until there is nothing to read any more. What `say` can't take now stays to be edited."""
+    async def read(self, press: Callable[[str], None]) -> None:
+        """Until cancelled, or until there is nothing to read any more: `press` gets every key."""
         if self._stdin is None or self._stdin.closed or not self._stdin.isatty():
             return
         # Closed here and now, not when the garbage is collected: it gives the terminal back.
-        async with aclosing(_typed(self._stdin.fileno())) as typed:
+        async with aclosing(_typed(self._stdin.fileno(), lambda: self._splitter.is_cut)) as typed:
             async for text in typed:
-                for line in self._editor.type(text):
-                    try:
-                        await say(line)
-                    except TryAgain:
-                        self._editor.insert(line)
+                for key in self._splitter.flush() if text is None else self._splitter.split(text):
+                    press(key)
 
 
 if sys.platform == "win32":
     import msvcrt
 
     # The two characters that msvcrt gives for a key, and what a terminal sends for it.
-    _WINDOWS_KEYS = {"K": "\x1b[D", "M": "\x1b[C", "G": "\x1b[H", "O": "\x1b[F", "S": "\x1b[3~"}
+    _WINDOWS_KEYS = {
+        "H": "\x1b[A",
+        "P": "\x1b[B",
+        "K": "\x1b[D",
+        "M": "\x1b[C",
+        "G": "\x1b[H",
+        "O": "\x1b[F",
+        "I": "\x1b[5~",
+        "Q": "\x1b[6~",
+        "S": "\x1b[3~",
+    }
 
-    async def _typed(_: int) -> AsyncGenerator[str, None]:
+    async def _typed(_: int, __: Callable[[], bool]) -> AsyncGenerator[str | None, None]:
         """What is typed, polled: Windows can't wait for a console and for sockets at once."""
         while True:
             while msvcrt.kbhit():
                 key = msvcrt.getwch()
                 yield _WINDOWS_KEYS.get(msvcrt.getwch(), "") if key in ("\x00", "\xe0") else key
+                if key == "\x1b":
+                    yield None
             await anyio.sleep(POLL_S)
 
 else:
     import os
     import termios
 
-    async def _typed(fd: int) -> AsyncGenerator[str, None]:
-        """What is typed, as it comes. Waiting is the event loop's: no thread can hang in a read."""
+    async def _typed(fd: int, is_cut: Callable[[], bool]) -> AsyncGenerator[str | None, None]:
+        """What is typed, as it comes; None when the other half of something does not come.
+
+        Waiting is the event loop's: no thread can hang in a read.
+        """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with _one_by_one(fd):
             while True:
-                await anyio.wait_readable(fd)
+                with anyio.move_on_after(ESC_S if is_cut() else None) as patience:
+                    await anyio.wait_readable(fd)
+                if patience.cancelled_caught:
+                    yield None
+                    continue
                 try:
                     data = os.read(fd, _READ_BYTES)
                 except OSError:

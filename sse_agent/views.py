@@ -51,18 +51,18 @@ class ConsoleView:
         from sse_agent import console
         from sse_agent.chat import Keyboard
 
-        keyboard = Keyboard(sys.stdin)
+        logbook = console.Logbook()
+        session = console.Session(inside.board, inside.desk, self.clock, logbook, inside.say, inside.stop)
         typing = anyio.CancelScope()
 
         async def read() -> None:
             with typing:
-                await keyboard.read(inside.say)
+                await Keyboard(sys.stdin).read(session.press)
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(read)
-            await console.show(
-                inside.board, self.clock, console=_terminal(), draft=lambda: keyboard.draft, on_leave=typing.cancel
-            )
+        with inside.feed.listening(Lines(logbook, self.clock, style="text", level="info")):
+            async with anyio.create_task_group() as group:
+                group.start_soon(read)
+                await console.show(session, self.clock, console=_terminal(), on_leave=typing.cancel)
 
 
 @cache

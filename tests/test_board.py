@@ -220,3 +220,38 @@ def test_an_event_that_shows_nothing_changes_no_revision() -> None:
     assert board.revision == before
     board.apply(events.MessageShown("demo", "hi", mine=False), 101, AT)
     assert board.revision == before + 1
+
+
+def test_what_a_person_here_paused_and_somebody_far_away_resumed_is_told_with_the_name_of_who_did_it() -> None:
+    board = board_of(started("a", 100), started("b", 100), now=100)
+    for file_id in ("a", "b"):
+        board.apply(events.UploadPaused(file_id, 5, here=True), 101, AT)
+    assert all(upload.is_paused_here for upload in board.first(PAUSED, 9))
+    board.apply(events.UploadQueued("a", "a.bin", 100, 5, 5, "resumed", overruled_by="Ann"), 102, AT)
+    assert [(t.text, t.is_overruling) for t in board.troubles(102 + 60)] == [
+        ("Ann resumed what was paused here: a.bin", True)
+    ]
+    board.apply(events.UploadQueued("b", "b.bin", 100, 5, 5, "resumed", overruled_by="Ben"), 103, AT)
+    assert [t.text for t in board.troubles(103 + 60)] == ["Ben resumed what was paused here: b.bin and 1 more"]
+    assert board.troubles(103 + 600) == []
+
+
+def test_what_was_paused_here_and_resumed_here_is_no_news() -> None:
+    board = board_of(started("a"), events.UploadPaused("a", 5, here=True), queued("a", why="resumed"))
+    assert board.troubles(100) == []
+
+
+def test_the_list_is_in_the_order_in_which_it_is_shown_and_knows_where_each_stands() -> None:
+    board = board_of(queued("q", priority=2), queued("urgent", priority=8), started("w"), waiting("w"), started("u"))
+    board.apply(events.UploadPaused("p", 0), 101, AT)
+    listed = [upload.file_id for upload in board]
+    assert listed == ["u", "w", "p", "urgent", "q"]
+    assert [board.position(file_id) for file_id in listed] == [0, 1, 2, 3, 4]
+    assert (board.position("nobody"), len(board)) == (None, 5)
+
+
+def test_the_time_left_for_all_counts_the_queue_too() -> None:
+    board = board_of(started("a", 100), queued("b", 300))
+    assert board.left_s is None
+    board.apply(events.UploadProgressed("a", 0, 50, 100, 10), 101, AT)
+    assert board.left_s == 35

@@ -1,4 +1,4 @@
-"""The keyboard: a line is edited and sent, nothing else happens, and the terminal is given back whatever happens."""
+"""The keyboard: keys come one by one, nothing else happens, and the terminal is given back whatever happens."""
 
 import os
 import termios
@@ -8,49 +8,38 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from sse_agent.chat import Editor, Keyboard
-from sse_agent.errors import TryAgain
-from sse_agent.messages import MESSAGE_LIMIT
+from sse_agent.chat import NAMES, PASTE, Keyboard, Splitter
 
 
-def typed(*reads: str) -> tuple[list[str], str]:
-    """The lines that were sent, and what is left: `|` is the cursor."""
-    editor = Editor()
-    lines = [line for text in reads for line in editor.type(text)]
-    return lines, f"{editor.before}|{editor.after}"
+def split(*reads: str) -> list[str]:
+    """The keys of what came in these reads, with nothing after them for a while."""
+    splitter = Splitter()
+    return [key for text in reads for key in splitter.split(text)] + list(splitter.flush())
 
 
 @pytest.mark.parametrize(
-    ("reads", "lines", "left"),
+    ("text", "keys"),
     [
-        (["hi\r"], ["hi"], "|"),
-        (["one\ntwo\nthr"], ["one", "two"], "thr|"),
-        (["\r  \r"], [], "|"),
-        (["  spaced out \r"], ["spaced out"], "|"),
-        (["abc\x7f\x08"], [], "a|"),
-        (["\x7f\x7fa"], [], "a|"),
-        (["one two  \x17"], [], "one |"),
-        (["one two\x1b[D\x1b[D\x17"], [], "one |wo"),
-        (["abc\x15d"], [], "d|"),
-        (["abc\x1b[D\x1b[D\x15"], [], "|bc"),
-        (["abc\x1b[D\x0b"], [], "ab|"),
-        (["bc\x01a\x05d"], [], "abcd|"),
-        (["bc\x1b[Ha\x1b[Fd\x1b[1~\x1b[3~"], [], "|bcd"),
-        (["ac\x1bODb\x1bOCd\r"], ["abcd"], "|"),
-        (["a\x1b[D\x1b[Db\x1b[C\x1b[C\x1b[Cc"], [], "bac|"),
-        (["é報\x7f"], [], "é|"),
+        ("hi", ["h", "i"]),
+        ("é報", ["é", "報"]),
+        ("a\rb\n", ["a", "enter", "b", "enter"]),
+        ("\x1b[A\x1bOA\x1b[B\x1b[5~\x1b[6~", ["up", "up", "down", "pgup", "pgdn"]),
+        ("\x7f\x08\x1b[3~\x15\x0b\x17", ["backspace", "backspace", "delete", "ctrl-u", "ctrl-k", "ctrl-w"]),
+        ("\x01\x05\x1b[H\x1b[F\x1b[1~\x1b[4~", ["home", "end", "home", "end", "home", "end"]),
+        ("\t\x1b[D\x1bOC", ["tab", "left", "right"]),
+        ("\x1b", ["esc"]),
     ],
 )
-def test_keys_edit_the_line_and_enter_sends_it(reads: list[str], lines: list[str], left: str) -> None:
-    assert typed(*reads) == (lines, left)
+def test_what_a_terminal_sends_becomes_keys(text: str, keys: list[str]) -> None:
+    assert split(text) == keys
 
 
 @pytest.mark.parametrize(
     "sequence",
     [
-        "\x1b[A",
         "\x1b[15~",
         "\x1b[1;5C",
         "\x1b[<0;10;10M",
@@ -64,28 +53,24 @@ def test_keys_edit_the_line_and_enter_sends_it(reads: list[str], lines: list[str
         "\x9b\x85",
     ],
 )
-def test_what_is_no_key_of_the_editor_is_swallowed_whole(sequence: str) -> None:
-    assert typed(f"a{sequence}b") == ([], "ab|")
+def test_what_is_no_key_is_swallowed_whole(sequence: str) -> None:
+    assert split(f"a{sequence}b") == ["a", "b"]
 
 
-def test_a_sequence_that_comes_in_two_reads_is_still_one() -> None:
-    for cut in (1, 2, 3, 4):
-        assert typed("ab" + "\x1b[1;5D"[:cut], "\x1b[1;5D"[cut:] + "c") == ([], "abc|")
-    assert typed("ab\x1bO", "Dc") == ([], "acb|".replace("cb|", "c|b"))
+@pytest.mark.parametrize("sequence", [sequence for sequence in NAMES if len(sequence) > 1])
+def test_a_sequence_that_comes_in_two_reads_is_still_one(sequence: str) -> None:
+    for cut in range(1, len(sequence)):
+        assert split("a" + sequence[:cut], sequence[cut:] + "b") == ["a", NAMES[sequence], "b"]
 
 
-def test_escape_alone_takes_nothing_along() -> None:
-    assert typed("a\x1b", "bc") == ([], "abc|")
+def test_escape_alone_is_a_key_and_takes_nothing_along() -> None:
+    assert split("a\x1b", "bc") == ["a", "esc", "b", "c"]
 
 
-def test_what_is_pasted_is_not_sent_before_enter_and_does_nothing_else() -> None:
-    assert typed("\x1b[200~rm\r\n-rf\t/\x15\x1b[D\x03\x1b[201~") == ([], "rm  -rf /|")
-    assert typed("\x1b[200~a\r", "b\x1b[201~c\r") == (["a bc"], "|")
-
-
-def test_a_line_has_a_bound() -> None:
-    lines, _ = typed("x" * 5000 + "\x01yy\r")
-    assert lines == ["x" * MESSAGE_LIMIT]
+def test_what_is_pasted_is_no_key_and_does_nothing() -> None:
+    assert split("a\x1b[200~q\r\ny\t\x15\x1b[D\x03\x1b[201~b") == ["a", PASTE + "q  y ", "b"]
+    assert split("\x1b[200~a\r", "q\x1b[201~q") == [PASTE + "a ", PASTE + "q", "q"]
+    assert split("\x1b[200~a\x1b", "[201~q") == [PASTE + "a", "q"]
 
 
 # --- a terminal -------------------------------------------------------------------------------------
@@ -97,8 +82,7 @@ class Terminal:
 
     master: int
     stdin: TextIO
-    said: list[str] = field(default_factory=list)
-    heard: anyio.Event = field(default_factory=anyio.Event)
+    keys: list[str] = field(default_factory=list)
 
     def type(self, text: str | bytes) -> None:
         os.write(self.master, text if isinstance(text, bytes) else text.encode())
@@ -106,9 +90,10 @@ class Terminal:
     def modes(self) -> list[Any]:
         return termios.tcgetattr(self.stdin.fileno())
 
-    async def say(self, text: str) -> None:
-        self.said.append(text)
-        self.heard.set()
+    async def has(self, *keys: str) -> None:
+        """Wait until these came, and nothing else."""
+        while self.keys != list(keys):
+            await anyio.lowlevel.checkpoint()
 
 
 @contextmanager
@@ -127,27 +112,38 @@ async def taken_over(screen: Terminal, before: list[Any]) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def test_a_line_is_said_and_what_is_typed_after_it_is_the_draft() -> None:
+async def test_keys_come_as_they_are_typed_also_when_a_character_comes_in_halves() -> None:
     with anyio.fail_after(10), terminal() as screen:
-        keyboard, before = Keyboard(screen.stdin), screen.modes()
+        before = screen.modes()
         async with anyio.create_task_group() as group:
-            group.start_soon(keyboard.read, screen.say)
+            group.start_soon(Keyboard(screen.stdin).read, screen.keys.append)
             await taken_over(screen, before)
-            screen.type("hällo ".encode()[:2])
-            screen.type("hällo ".encode()[2:] + "wörld\rmore".encode())
-            await screen.heard.wait()
-            while keyboard.draft != ("more", ""):
-                await anyio.lowlevel.checkpoint()
+            screen.type("hä".encode()[:2])
+            await screen.has("h")
+            screen.type("hä".encode()[2:] + b"\r")
+            await screen.has("h", "ä", "enter")
             group.cancel_scope.cancel()
-        assert screen.said == ["hällo wörld"]
         assert screen.modes() == before
+
+
+async def test_the_esc_key_is_told_from_a_sequence_by_the_silence_after_it() -> None:
+    with anyio.fail_after(10), terminal() as screen:
+        before = screen.modes()
+        async with anyio.create_task_group() as group:
+            group.start_soon(Keyboard(screen.stdin).read, screen.keys.append)
+            await taken_over(screen, before)
+            screen.type("\x1b")
+            await screen.has("esc")
+            screen.type("q")
+            await screen.has("esc", "q")
+            group.cancel_scope.cancel()
 
 
 async def test_keys_come_at_once_and_unechoed_and_only_ctrl_c_is_still_a_signal() -> None:
     with anyio.fail_after(10), terminal() as screen:
         before = screen.modes()
         async with anyio.create_task_group() as group:
-            group.start_soon(Keyboard(screen.stdin).read, screen.say)
+            group.start_soon(Keyboard(screen.stdin).read, screen.keys.append)
             await taken_over(screen, before)
             iflag, _, _, lflag, _, _, cc = screen.modes()
             group.cancel_scope.cancel()
@@ -158,27 +154,8 @@ async def test_keys_come_at_once_and_unechoed_and_only_ctrl_c_is_still_a_signal(
     assert cc[termios.VSUSP] != b"\x1a"
 
 
-async def test_the_terminal_is_given_back_when_it_is_cancelled_amid_saying() -> None:
-    begun = anyio.Event()
-
-    async def never_said(_: str) -> None:
-        begun.set()
-        await anyio.sleep_forever()
-
-    with anyio.fail_after(10), terminal() as screen:
-        before = screen.modes()
-        async with anyio.create_task_group() as group:
-            group.start_soon(Keyboard(screen.stdin).read, never_said)
-            await taken_over(screen, before)
-            screen.type("hi\r")
-            await begun.wait()
-            assert screen.modes() != before
-            group.cancel_scope.cancel()
-        assert screen.modes() == before
-
-
-async def test_the_terminal_is_given_back_when_saying_breaks() -> None:
-    async def breaks(_: str) -> None:
+async def test_the_terminal_is_given_back_when_a_key_breaks_something() -> None:
+    def breaks(_: str) -> None:
         raise RuntimeError("a bug")
 
     with anyio.fail_after(10), terminal() as screen:
@@ -189,41 +166,17 @@ async def test_the_terminal_is_given_back_when_saying_breaks() -> None:
         assert screen.modes() == before
 
 
-async def test_what_can_not_be_said_now_stays_to_be_sent_again() -> None:
-    tries = 0
-
-    async def say(_: str) -> None:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
-            raise TryAgain("the disk is full")
-        again.set()
-
-    again = anyio.Event()
-    with anyio.fail_after(10), terminal() as screen:
-        keyboard = Keyboard(screen.stdin)
-        async with anyio.create_task_group() as group:
-            group.start_soon(keyboard.read, say)
-            screen.type("hi\r")
-            while keyboard.draft != ("hi", ""):
-                await anyio.lowlevel.checkpoint()
-            screen.type("\r")
-            await again.wait()
-            group.cancel_scope.cancel()
-        assert keyboard.draft == ("", "")
-
-
 async def test_a_terminal_that_goes_away_ends_it() -> None:
     master, slave = os.openpty()
     with anyio.fail_after(10), os.fdopen(slave, "r") as stdin:
         async with anyio.create_task_group() as group:
-            group.start_soon(Keyboard(stdin).read, anyio.sleep)
+            group.start_soon(Keyboard(stdin).read, print)
             os.close(master)
 
 
 async def test_without_a_terminal_nothing_is_read(tmp_path: Any) -> None:
     (tmp_path / "typed").write_text("hi\n")
     with anyio.fail_after(10), (tmp_path / "typed").open() as stdin:
-        await Keyboard(stdin).read(Terminal(0, stdin).say)
+        await Keyboard(stdin).read(print)
         assert stdin.read() == "hi\n"
-    await Keyboard(None).read(Terminal(0, stdin).say)
+    await Keyboard(None).read(print)

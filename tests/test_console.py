@@ -2,12 +2,16 @@
 
 import io
 import re
+import subprocess
+import sys
 import threading
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -17,15 +21,21 @@ from rich.console import Console
 
 from sse_agent import events
 from sse_agent.board import Board
-from sse_agent.console import Frame, Moment, show
+from sse_agent.console import Frame, Logbook, Mode, Moment, Session, State, show
+from sse_agent.console.keyline import keys_of
+from sse_agent.console.keys import Ask, Note, Stop
+from sse_agent.console.listing import Found, Listed, uploads_of
 from sse_agent.console.rows import ASCII, PRETTY, Glyphs
 from sse_agent.console.screen import ENTER, LEAVE, LEAVE_WITHIN_S
 from sse_agent.console.show import AGE_S, TICK_S
 from sse_agent.events import Event, Feed
 from sse_agent.lifecycle import UploadState
+from sse_agent.lines import Lines
 from tests.doubles.clock import FakeClock
+from tests.doubles.desks import FakeDesk, summary
 from tests.test_printable import HOSTILE
 
+ROOT = Path(__file__).resolve().parent.parent
 AT = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 MIB = 1024 * 1024
 SIZES = [(80, 24), (100, 30), (120, 40), (150, 20), (200, 60), (64, 16), (40, 10), (24, 8), (20, 3), (20, 1)]
@@ -62,10 +72,17 @@ def everything() -> Board:
     return board
 
 
-def lines_of(board: Board, width: int = 80, height: int = 24, glyphs: Glyphs = PRETTY, draft: str = "") -> list[str]:
+def lines_of(
+    board: Board,
+    width: int = 80,
+    height: int = 24,
+    glyphs: Glyphs = PRETTY,
+    state: State = State(),  # noqa: B008
+    **looked_up: Any,
+) -> list[str]:
     """The picture as plain text."""
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None, legacy_windows=False)
-    frame = Frame(board, Moment(105.0, AT + timedelta(seconds=5), (draft, "")), width, height, glyphs)
+    frame = Frame(board, Moment(105.0, AT + timedelta(seconds=5), state, **looked_up), width, height, glyphs)
     with console.capture() as capture:
         console.print(frame, end="", crop=False, soft_wrap=True)
     return capture.get().split("\n")
@@ -78,30 +95,85 @@ def board_of(*happened: Event) -> Board:
     return board
 
 
+def states(text: str) -> list[State]:
+    """Every place where a person can be, with a hostile text in it."""
+    chosen = State(selected="w1", filter=("", ""))
+    return [
+        State(),
+        chosen,
+        State(Mode.CHAT, draft=(text, text[::-1])),
+        State(Mode.FILTER, filter=(text, "")),
+        State(filter=(text, "x"), selected="f1"),
+        State(Mode.DETAILS, selected="d", scroll=3),
+        State(Mode.LOG, log_end=30),
+        State(Mode.LOG),
+        State(Mode.HELP, scroll=2),
+        State(ask=Ask("Cancel for good?", text, Stop())),
+        State(note=Note(f"paused: {text}", is_bad=True)),
+        State(heard=99),
+    ]
+
+
+def logbook_of(*happened: Event) -> Logbook:
+    book = Logbook()
+    lines = Lines(book, FakeClock(), style="text", level="debug")
+    for event in happened:
+        lines(event)
+    return book
+
+
+def looked_up(text: str) -> dict[str, Any]:
+    """What a person may have looked up, hostile in every word."""
+    tried = {"endedAt": text, "seconds": 9e9, "offset": 10**15, "state": text, "reason": text * 3}
+    upload = summary("d", text, "failed", code=text, message=text, reason=text, pausedHere=True, nextTryAt=text)
+    details = {**upload, "endpoint": text, "tries": [tried, {**tried, "endedAt": "2026-11-22T10:00:00.000Z"}]}
+    found = Found(
+        text, uploads_of([summary(f"f{n}", text, state) for n, state in enumerate(UploadState)]), is_more=True
+    )
+    book = logbook_of(*(events.MessageShown(text, text, mine=False) for _ in range(40)))
+    return {"details": details, "found": found, "logbook": book}
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("glyphs", [PRETTY, ASCII])
 def test_a_picture_is_exactly_as_large_as_the_terminal_and_holds_nothing_to_obey(
     size: tuple[int, int], glyphs: Glyphs
 ) -> None:
-    for board in (everything(), board_of(), board_of(STARTED, CONNECTED, *uploading("u", "x"))):
-        for draft in ("", *HOSTILE):
-            lines = lines_of(board, *size, glyphs, draft)
-            assert [cell_len(line) for line in lines] == [size[0]] * size[1]
-            assert glyphs.is_ascii <= "".join(lines).isascii()
-            found = {unicodedata.category(character) for line in lines for character in line}
-            assert found.isdisjoint({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+    full, turn = everything(), SIZES.index(size)
+    for number, text in enumerate(HOSTILE):
+        # All states with one text, one state with each text: another one in every size.
+        places = states(text) if number == turn else states(text)[(number + turn) % len(states(text)) :][:1]
+        for state in places:
+            for board in (full, board_of(), board_of(STARTED, CONNECTED, *uploading("u", "x"))):
+                fits(lines_of(board, *size, glyphs, state, **looked_up(text)), size, glyphs)
 
 
-@pytest.mark.parametrize("width", [64, 80, 100, 120, 200])
-def test_columns_are_straight_whatever_the_names(width: int) -> None:
+def fits(lines: list[str], size: tuple[int, int], glyphs: Glyphs) -> None:
+    assert [cell_len(line) for line in lines] == [size[0]] * size[1]
+    assert glyphs.is_ascii <= "".join(lines).isascii()
+    found = {unicodedata.category(character) for line in lines for character in line}
+    assert found.isdisjoint({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def test_a_picture_fits_in_every_width() -> None:
+    board = everything()
+    for width in range(20, 201):
+        text = HOSTILE[width % len(HOSTILE)]
+        for state in states(text)[width % 2 :: 2]:
+            fits(lines_of(board, width, 24, PRETTY, state, **looked_up(text)), (width, 24), PRETTY)
+
+
+def test_columns_are_straight_in_every_width_whatever_the_names() -> None:
     board = board_of(STARTED, CONNECTED)
     for number, text in enumerate(HOSTILE):
         for event in uploading(f"u{number}", text):
             board.apply(event, 100.0, AT)
-    rows = [line for line in lines_of(board, width, 60) if "57.0/120 MiB" in line]
-    assert len(rows) == len(HOSTILE)
-    assert len({cell_len(row[: row.index(" 47 %")]) for row in rows}) == 1
-    assert len({cell_len(row[: row.index("57.0/120 MiB")]) for row in rows}) == 1
+    for width in range(20, 201):
+        rows = [line for line in lines_of(board, width, 60, state=State(selected="u3")) if " 47 %" in line]
+        assert len(rows) == len(HOSTILE)
+        assert len({cell_len(row[: row.index(" 47 %")]) for row in rows}) == 1
+        if width >= 64:
+            assert len({cell_len(row[: row.index("57.0/120 MiB")]) for row in rows}) == 1
 
 
 def test_a_row_tells_what_is_sent_and_what_is_confirmed_apart() -> None:
@@ -162,8 +234,124 @@ def test_the_chat_shows_its_end_and_no_line_of_it_passes_for_another() -> None:
 
 
 def test_the_cursor_stays_in_sight_in_a_long_draft() -> None:
-    line = lines_of(board_of(), draft="x" * 4000 + "the end")[-2]
+    line = lines_of(board_of(), state=State(Mode.CHAT, draft=("x" * 4000 + "the end", "")))[-2]
     assert line.rstrip().endswith("the end")
+
+
+def selected_of(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("›")]
+
+
+@pytest.mark.parametrize("size", SIZES[:-2])
+def test_the_selected_upload_is_in_sight_wherever_it_is_in_a_long_queue(size: tuple[int, int]) -> None:
+    board = board_of(STARTED, CONNECTED, *uploading("u", "big.bin"))
+    for number in range(2000):
+        board.apply(events.UploadQueued(f"q{number}", f"n{number:04}", MIB, 0, 5, "new"), 100.0, AT)
+    for number in (0, 1, 7, 1000, 1998, 1999):
+        shown = selected_of(lines_of(board, *size, state=State(selected=f"q{number}")))
+        assert [line[:6].strip("› ") for line in shown] == [f"n{number:04}"]
+
+
+def test_who_paused_an_upload_is_told_in_every_width_that_has_room_for_it() -> None:
+    for here, words in ((True, "paused here"), (False, "paused from afar")):
+        board = board_of(*uploading("u", "x"), events.UploadPaused("u", 20 * MIB, here=here))
+        assert words in "".join(lines_of(board, 40))
+        row = next(line for line in lines_of(board, 80) if words in line)
+        assert re.search("16 % +20.0/120 MiB", row)
+        assert "paused" in "".join(lines_of(board, 20))
+
+
+def test_who_overruled_a_pause_is_told_before_all_else() -> None:
+    here = [*uploading("u", "big.bin"), events.UploadPaused("u", 9, here=True)]
+    overruled = events.UploadQueued("u", "big.bin", 100, 9, 5, "resumed", overruled_by="Ann")
+    lost = events.StreamLost("Connection refused", 42.0, 3)
+    board = board_of(STARTED, events.JournalTrouble("the disk is full"), *here, overruled, lost)
+    assert "▲ Ann resumed what was paused here: big.bin" in lines_of(board)[1]
+    assert "▲ Ann resumed what was paused here" in lines_of(board, 40, 10)[1]
+
+
+def test_details_tell_every_attempt_and_no_more_of_the_tus_servers_url_than_its_origin() -> None:
+    tries = [
+        {
+            "endedAt": f"2026-11-22T10:0{number}:00.000Z",
+            "seconds": 61.0,
+            "offset": number * MIB,
+            "state": "waiting",
+            "reason": f"the tus server answered 42{number}",
+        }
+        for number in range(5)
+    ]
+    upload = {**summary("d", "big.bin", "waiting", fileSize=120 * MIB), "endpoint": "https://tus.example.com/s3cret/f/"}
+    shown = "\n".join(
+        lines_of(board_of(), 120, 40, state=State(Mode.DETAILS, selected="d"), details={**upload, "tries": tries})
+    )
+    assert all(f"the tus server answered 42{number}" in shown for number in range(5))
+    assert re.search(r"1 min +4.00/120 MiB +waiting +the tus server answered 424", shown)
+    assert "https://tus.example.com\n" in re.sub(" +\n", "\n", shown)
+    assert "s3cret" not in shown
+
+
+def test_details_of_another_upload_than_the_selected_one_are_never_shown() -> None:
+    details = {**summary("d", "old.bin", message="of the other"), "endpoint": "https://t", "tries": []}
+    shown = lines_of(board_of(), state=State(Mode.DETAILS, selected="e"), details=details)
+    assert not any("of the other" in line or "https://t" in line for line in shown)
+
+
+def test_the_log_shows_its_end_or_where_it_was_scrolled_to() -> None:
+    book = logbook_of(*(events.MessageShown("Ann", f"line {number}.", mine=False) for number in range(600)))
+    assert (book.first, book.total) == (100, 600)
+    newest = lines_of(board_of(), state=State(Mode.LOG), logbook=book)
+    assert any("chat, Ann: line 599." in line for line in newest)
+    older = lines_of(board_of(), state=State(Mode.LOG, log_end=200), logbook=book)
+    assert any("line 199." in line for line in older)
+    assert not any("line 200." in line for line in older)
+    assert "400 newer below" in older[1]
+
+
+def test_the_help_tells_every_key_of_the_bottom_lines() -> None:
+    helped = "\n".join(lines_of(board_of(), 120, 60, state=State(Mode.HELP)))
+    for key in ("Enter", "p  r", " t ", " c ", " P ", " R ", "/", "m, Tab", " l ", "?", " q ", "Ctrl-C", "PgUp PgDn"):
+        assert key in helped
+
+
+def test_somebody_who_speaks_is_heard_also_by_a_person_on_the_list() -> None:
+    said = [events.MessageShown("Ann", "are you there?", mine=False)] * 2
+    line = lines_of(board_of(*said), state=State())[-2]
+    assert re.fullmatch(r" ● Ann: are you there\? \(and 1 more\) +m to answer *", line)
+    assert "m to answer" not in lines_of(board_of(*said), state=State(heard=2))[-2]
+
+
+def test_the_bottom_line_names_the_most_important_keys_in_every_width() -> None:
+    board = board_of(STARTED, CONNECTED, *uploading("u", "big.bin"))
+    for width in range(20, 201):
+        assert "? help" in lines_of(board, width)[-1]
+        assert "y yes  n no" in lines_of(board, width, state=State(ask=Ask("Sure?", "x", Stop())))[-1]
+        assert "Esc" in lines_of(board, width, state=State(Mode.LOG))[-1]
+    keys = lines_of(board, 120, state=State(selected="u"))[-1]
+    assert "p pause" in keys
+    assert "r resume" not in keys
+
+
+def test_a_question_keeps_the_name_of_what_it_is_about() -> None:
+    ask = Ask("Cancel for good, and delete what the tus server has of it?", "x" * 250 + ".tiff", Stop())
+    for width in range(30, 201):
+        assert re.search(r"x\.tiff .*y/n", lines_of(board_of(), width, state=State(ask=ask))[-2])
+
+
+def test_the_page_about_the_console_tells_every_key_and_shows_current_pictures() -> None:
+    page = (ROOT / "docs/how-to/read-the-console.md").read_text()
+    told = set(re.findall(r"`([^`]+)`", page))
+    for text in HOSTILE[:1]:
+        for state in [*states(text), State(selected="u0"), State(selected="w0"), State(selected="p0")]:
+            listed = Listed(everything())
+            for key in keys_of(state, listed.find(state.selected), listed):
+                names = key.name.replace("Up Down", "↑ ↓").split()
+                assert set(names) <= told, key
+    for picture in re.findall(r"\(\.\./images/([^)]+)\)", page):
+        assert (ROOT / "docs/images" / picture).exists()
+    check = [sys.executable, "-m", "scripts.picture", "--check"]
+    found = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 # --- in a terminal ----------------------------------------------------------------------------------
@@ -177,7 +365,7 @@ class Watched:
     clock: FakeClock
     file: io.StringIO
     console: Console
-    draft: tuple[str, str] = ("", "")
+    session: Session
     left: list[str] = field(default_factory=list)
 
     def text(self) -> str:
@@ -204,20 +392,20 @@ class Watched:
 async def shown(file: io.StringIO | None = None, **more: object) -> AsyncIterator[Watched]:
     file = file or io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, height=24, color_system="standard", **more)  # type: ignore[arg-type]
-    watched = Watched(Feed(), FakeClock(), file, console)
-    board, clock = Board(), watched.clock
+    board, clock = Board(), FakeClock()
+
+    async def say(text: str) -> None:
+        watched.feed.emit(events.MessageShown("you", text, mine=True))
+
+    session = Session(board, FakeDesk(), clock, Logbook(), say, lambda: None)
+    watched = Watched(Feed(), clock, file, console, session)
     folding = watched.feed.listening(lambda event: board.apply(event, clock.monotonic(), clock.now()))
     with anyio.fail_after(20), folding:
         async with anyio.create_task_group() as group:
 
             async def run() -> None:
-                await show(
-                    board,
-                    clock,
-                    console=console,
-                    draft=lambda: watched.draft,
-                    on_leave=lambda: watched.left.append(watched.text()),
-                )
+                on_leave = lambda: watched.left.append(watched.text())  # noqa: E731
+                await show(session, clock, console=console, on_leave=on_leave)
 
             group.start_soon(run)
             yield watched
@@ -244,9 +432,10 @@ async def test_at_most_four_frames_a_second_and_one_while_nothing_happens() -> N
 
 async def test_what_is_typed_is_seen_at_once() -> None:
     async with shown() as watched:
-        await watched.see("type to answer")
+        await watched.see("help")
         await watched.pass_time(0.3)
-        watched.draft = ("hello", "")
+        for key in "mhello":
+            watched.session.press(key)
         await watched.pass_time(TICK_S)
         assert "hello" in watched.text()
 
@@ -256,8 +445,10 @@ async def test_a_frame_only_writes_the_lines_that_changed() -> None:
         watched.feed.emit(STARTED)
         await watched.see("warehouse-7")
         await watched.pass_time(1)
+        watched.session.press("m")
+        await watched.pass_time(TICK_S)
         before = len(watched.text())
-        watched.draft = ("hello", "")
+        watched.session.press("x")
         await watched.pass_time(TICK_S)
         changed = watched.text()[before:]
         # The age of the connection is in the first line.
@@ -266,7 +457,7 @@ async def test_a_frame_only_writes_the_lines_that_changed() -> None:
 
 async def test_a_terminal_of_another_size_is_painted_anew() -> None:
     async with shown() as watched:
-        await watched.see("type to answer")
+        await watched.see("help")
         watched.console.size = (100, 30)  # type: ignore[assignment]
         await watched.see("\x1b[30;1H", TICK_S)
 
@@ -278,7 +469,9 @@ async def test_when_the_agent_stops_the_terminal_is_given_back_first_and_a_summa
         watched.feed.emit(events.UploadCompleted("c", "evil\x1b[2J[red].bin", 3 * MIB, SHA256, 1.5, "response"))
         await watched.see("big.bin")
         watched.feed.emit(events.AgentStopping("SIGINT"))
+        watched.feed.emit(events.UploadQueued("u", "big.bin", 120 * MIB, 20 * MIB, 5, "stopped"))
         await watched.see("Ctrl-C again stops at once", TICK_S)
+        assert "Stopping (SIGINT): bringing 1 upload to a safe point" in watched.text()
         assert watched.text().startswith(ENTER)
         assert len(watched.left) == 1
         assert watched.left[0].endswith(LEAVE)
@@ -292,14 +485,14 @@ async def test_when_the_agent_stops_the_terminal_is_given_back_first_and_a_summa
 
 async def test_the_terminal_is_given_back_also_when_the_agent_breaks() -> None:
     async with shown() as watched:
-        await watched.see("type to answer")
+        await watched.see("help")
     assert watched.text().count(LEAVE) == 1
     assert watched.text().index(LEAVE) < watched.text().index("finished")
 
 
 async def test_the_terminal_is_given_back_also_when_the_agent_has_stopped_before_anybody_looked() -> None:
     async with shown() as watched:
-        await watched.see("type to answer")
+        await watched.see("help")
         watched.feed.emit(events.AgentStopping("SIGINT"))
         watched.feed.emit(events.AgentStopped("SIGINT"))
     assert watched.text().count(LEAVE) == 1
@@ -341,7 +534,7 @@ class StuckFile(io.StringIO):
 async def test_a_terminal_that_stops_reading_stops_neither_the_agent_nor_its_end() -> None:
     file = StuckFile()
     async with shown(file) as watched:
-        await watched.see("type to answer")
+        await watched.see("help")
         file.is_stuck = True
         watched.clock.advance(AGE_S)
         for number in range(100):

@@ -45,10 +45,10 @@ class Seat:
         self._reader = None
 
     def type(self) -> None:
-        """One line, and Enter: `m` goes to the chat, Tab back to the list."""
+        """One line, pasted, for typed keys would press others in the list; and Enter."""
         line = f"line-{len(self.typed) + 1}-typed"
         self.typed.append(line)
-        os.write(self._master, f"m{line}\r\t".encode())
+        os.write(self._master, f"\x1b[200~{line}\x1b[201~\r".encode())
 
     def _read(self, master: int) -> None:
         """Nobody reading would stop the agent."""

@@ -1,46 +1,63 @@
 """The layout: how many rows each part gets, and where it stands. Pure: one board and moment, one picture."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.control import Control
 from rich.segment import Segment
 
 from sse_agent.board import Board, Finished, Upload
-from sse_agent.console import rows
+from sse_agent.console import foot, panels, rows, uploads
+from sse_agent.console.keys import Mode, State
+from sse_agent.console.listing import Found, Listed
+from sse_agent.console.logbook import Logbook
 from sse_agent.console.rows import Glyphs, Row
+from sse_agent.console.uploads import Columns
 from sse_agent.lifecycle import UploadState
-from sse_agent.printable import byte_count
+from sse_agent.printable import byte_count, duration
 
 WIDE = 150
 TITLES_FROM = (100, 30)
 SHOWN_STATES = (UploadState.UPLOADING, UploadState.WAITING, UploadState.PAUSED, UploadState.QUEUED)
 QUEUED_SHOWN = 8
 TALK_LEAST = 6
+LEFT_FROM = 96
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When it is (monotonic, and on the wall), and what is being typed: before and after the cursor."""
+    """When it is (monotonic, and on the wall), where the person is, and what was looked up for them."""
 
     now: float
     at: datetime
-    draft: tuple[str, str] = ("", "")
+    state: State = field(default_factory=State)
+    found: Found | None = None
+    details: Mapping[str, Any] | None = None
+    logbook: Logbook = field(default_factory=Logbook)
 
 
 class Frame:
-    """A picture of exactly `height` rows of `width` cells."""
+    """A picture of exactly `height` rows of `width` cells.
+
+    Once it is drawn, `page` has how many rows of the list or panel were shown, `most_scroll` how many were not.
+    """
 
     def __init__(self, board: Board, moment: Moment, width: int, height: int, glyphs: Glyphs = rows.PRETTY) -> None:
         self._board = board
         self._moment = moment
+        self._state = moment.state
         self._width = max(20, width)
         self._height = max(1, height)
         self._glyphs = glyphs
         self._is_short = height < 14
+        self._listed = Listed(board, moment.found if moment.state.pattern else None)
+        self._chosen = self._listed.find(moment.state.selected)
+        self.page = 1
+        self.most_scroll = 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for number, row in enumerate(self.rows()):
@@ -51,30 +68,33 @@ class Frame:
     def rows(self) -> list[Row]:
         """From top to bottom."""
         head = [rows.head(self._board, self._moment.now, self._width, self._glyphs), *self._troubles()]
-        foot = [
+        below = [
             [Segment(self._glyphs.rule * self._width, rows.FAINT)],
-            rows.draft(*self._moment.draft, self._width, self._glyphs),
-            rows.keys(self._width, self._glyphs),
+            foot.line(self._state, self._listed, self._width, self._glyphs),
+            foot.keys(self._state, self._chosen, self._listed, self._width, self._glyphs),
         ]
         if self._is_short:
-            del foot[0]
-        room = self._height - len(head) - len(foot)
+            del below[0]
+        room = self._height - len(head) - len(below)
         body = self._body(self._width, room) if room > 0 else []
-        return [*head, *body, *foot][-self._height :]
+        return [*head, *body, *below][-self._height :]
 
     def _troubles(self) -> list[Row]:
-        """As many as leave room for the rest."""
-        shown = rows.connection_trouble(self._board, self._width, self._glyphs)
+        """As many as leave room for the rest; first what undid a person's own pause."""
+        overruled, others = list[Row](), rows.connection_trouble(self._board, self._width, self._glyphs)
         for trouble in self._board.troubles(self._moment.now):
-            shown.append(rows.trouble(trouble, self._moment.now, self._width, self._glyphs))
-        return shown[: max(1, self._height // 6)]
+            row = rows.trouble(trouble, self._moment.now, self._width, self._glyphs)
+            (overruled if trouble.is_overruling else others).append(row)
+        return [*overruled, *others][: max(1, self._height // 6)]
 
     def _body(self, width: int, room: int) -> list[Row]:
+        is_panel = self._state.mode in (Mode.DETAILS, Mode.LOG, Mode.HELP)
         if width < WIDE:
-            return self._stacked(width, room)
+            return self._panel(width, room) if is_panel else self._stacked(width, room)
         left_width = width * 3 // 5
         left = self._uploads(left_width, room)
-        right = self._talk(width - left_width - 1, room)
+        right_width = width - left_width - 1
+        right = self._panel(right_width, room) if is_panel else self._talk(right_width, room)
         beside = Segment(self._glyphs.beside, rows.FAINT)
         return [
             [*rows.cut(a, left_width), beside, *b]
@@ -85,19 +105,52 @@ class Frame:
         """One below the other: each part gets a few rows at first, then the uploads what they need, then the others."""
         if self._is_short:
             return self._squeezed(width, room)
-        talk = min(room // 2, max(TALK_LEAST, room - self._uploads_wanted(width)))
-        uploads = self._uploads(width, room - talk)
-        return [*uploads, *self._talk(width, room - len(uploads))]
+        talk = min(room // 2, max(TALK_LEAST, room - self._uploads_wanted(width)), self._talk_wanted(width, room))
+        above = self._uploads(width, room - talk)
+        return [*above, *self._talk(width, room - len(above))]
 
     def _squeezed(self, width: int, room: int) -> list[Row]:
         """Hardly any room: the uploads, and the last words."""
         chat = rows.chat(self._board.chat, width, min(2, room // 3), self._glyphs)
-        uploads = self._uploads(width, room - len(chat))
-        return [*_filled(uploads, room - len(chat)), *chat]
+        return [*_filled(self._uploads(width, room - len(chat)), room - len(chat)), *chat]
+
+    # --- panels ---
+
+    def _panel(self, width: int, room: int) -> list[Row]:
+        """What stands in front of the list, from where it was scrolled to."""
+        title, text = self._panel_title()
+        self.page = max(1, room - 1)
+        shown = [self._rule(title, [[Segment(text)]] if text else [], [], width)]
+        if self._state.mode is Mode.LOG:
+            lines = panels.log(self._moment.logbook, self._state.log_end, width, room - 1, self._glyphs)
+        else:
+            lines = self._panel_lines(width)
+            self.most_scroll = max(0, len(lines) - self.page)
+            lines = lines[min(self._state.scroll, self.most_scroll) :]
+        return _filled([*shown, *lines], room)
+
+    def _panel_title(self) -> tuple[str, str]:
+        if self._state.mode is Mode.HELP:
+            return "Help", ""
+        if self._state.mode is Mode.LOG:
+            end, total = self._state.log_end, self._moment.logbook.total
+            return "Log", "" if end is None else f"{total - end:,} newer below"
+        name = rows.short_name(self._chosen.name, self._width // 2, self._glyphs) if self._chosen else ""
+        return "Details", name
+
+    def _panel_lines(self, width: int) -> list[Row]:
+        if self._state.mode is Mode.HELP:
+            return panels.help_page(width, self._glyphs)
+        upload = self._moment.details
+        if upload is None or upload["fileId"] != self._state.selected:
+            return [[Segment(" ...", rows.FAINT)]]
+        return panels.details(upload, width, self._glyphs)
 
     # --- uploads ---
 
     def _uploads_wanted(self, width: int) -> int:
+        if self._state.pattern:
+            return 2 + max(1, len(self._listed))
         unfinished = sum(self._board.count(state) for state in SHOWN_STATES[:-1])
         return 2 + self._has_titles(width) + unfinished + min(QUEUED_SHOWN, len(self._board.queue))
 
@@ -106,35 +159,71 @@ class Frame:
 
     def _uploads(self, width: int, room: int) -> list[Row]:
         """What is under way, what waits, what is paused; then what comes next, as far as there is room."""
-        columns = rows.Columns.for_width(width)
+        columns = Columns.for_width(width)
         shown = [self._uploads_rule(width)]
         if self._has_titles(width) and self._board.count(UploadState.UPLOADING):
-            shown.append(rows.titles(columns))
+            shown.append(uploads.titles(columns))
         lines = max(0, room - len(shown))
-        chosen = [upload for state in SHOWN_STATES for upload in self._board.first(state, lines)]
-        total = sum(self._board.count(state) for state in SHOWN_STATES)
-        if not chosen:
-            text = " nothing to upload" if not total else f" {total} to go on with"
-            return [*shown, [Segment(text, rows.FAINT)]][: max(0, room)]
+        total = self._total()
+        if not len(self._listed):
+            return [*shown, [Segment(self._nothing(total), rows.FAINT)]][: max(0, room)]
         if total > lines and lines > 1:
             lines -= 1
-        chosen = chosen[:lines]
-        shown += [rows.upload(upload, self._moment.at, width, columns, self._glyphs) for upload in chosen]
+        if self._state.mode not in (Mode.DETAILS, Mode.LOG, Mode.HELP):
+            self.page = max(1, lines)
+        chosen = self._window(lines)
+        shown += [self._upload(upload, width, columns) for upload in chosen]
         if total > len(chosen) and len(shown) < room:
-            shown.append(self._rest(chosen))
+            shown.append(self._rest(chosen, width))
         return shown[: max(0, room)]
 
-    def _rest(self, chosen: list[Upload]) -> Row:
+    def _total(self) -> int:
+        if self._state.pattern and self._moment.found is not None:
+            return len(self._listed) + self._found_more()
+        return sum(self._board.count(state) for state in SHOWN_STATES)
+
+    def _found_more(self) -> bool:
+        return self._moment.found is not None and self._moment.found.is_more
+
+    def _nothing(self, total: int) -> str:
+        if self._state.pattern:
+            return " no upload has this in its name (upper and lower case count)"
+        return " nothing to upload" if not total else f" {total:,} to go on with"
+
+    def _window(self, lines: int) -> list[Upload]:
+        """The part of the list in which the selection stands, in the middle where that is possible."""
+        start = 0
+        if self._chosen is not None:
+            position = self._listed.position(self._chosen.file_id) or 0
+            start = max(0, min(position - lines // 2, len(self._listed) - lines))
+        return self._listed.window(start, lines)
+
+    def _upload(self, upload: Upload, width: int, columns: Columns) -> Row:
+        row = uploads.upload(upload, self._moment.at, width, columns, self._glyphs)
+        return uploads.selected(row, self._glyphs) if upload is self._chosen else row
+
+    def _rest(self, chosen: list[Upload], width: int) -> Row:
         """How many there are of each state that are not shown."""
+        if self._state.pattern:
+            more = " and more, type more of the name" if self._found_more() else ""
+            text = f" {self._glyphs.ellipsis} {len(self._listed):,} found{more}"
+            return [Segment(text, rows.FAINT)]
         shown = Counter(upload.state for upload in chosen)
         left = [(self._board.count(state) - shown[state], state) for state in SHOWN_STATES]
         parts = [[Segment(f"{count:,} {state}", rows.FAINT)] for count, state in left if count > 0]
-        if left[-1][0] > 0 and self._board.queued_bytes:
-            parts[-1] += [Segment(f" ({byte_count(self._board.queued_bytes)} queued in all)", rows.FAINT)]
-        return [Segment(f" {self._glyphs.ellipsis} and ", rows.FAINT), *rows.separated(parts, self._glyphs)]
+        row = [Segment(f" {self._glyphs.ellipsis} and ", rows.FAINT), *rows.separated(parts, self._glyphs)]
+        size = Segment(f" ({byte_count(self._board.queued_bytes)} queued in all)", rows.FAINT)
+        has_size = left[-1][0] > 0 and self._board.queued_bytes
+        return [*row, size] if has_size and rows.width_of([*row, size]) <= width else row
 
     def _uploads_rule(self, width: int) -> Row:
         board = self._board
+        if self._state.pattern:
+            pattern = rows.words(self._state.pattern, max(8, width // 3), self._glyphs)
+            found = f"{len(self._listed):,}{'+' if self._found_more() else ''} found"
+            return self._rule(
+                "Uploads", [[Segment(f"/{pattern}", rows.MINE)], [Segment(found)]], self._rate(width), width
+            )
         parts = [
             [Segment(f"{board.count(state):,} {state}", style)]
             for state, style in (
@@ -147,8 +236,25 @@ class Frame:
         if board.count(UploadState.QUEUED):
             size = [Segment(f" ({byte_count(board.queued_bytes)})")] if board.queued_bytes else []
             parts.append([Segment(f"{board.count(UploadState.QUEUED):,} queued"), *size])
-        right = [Segment(f"{byte_count(board.rate)}/s", rows.STRONG)] if board.count(UploadState.UPLOADING) else []
-        return self._rule("Uploads", parts, right, width)
+        # What the states are of goes without saying before any of them goes.
+        right, whole = self._rate(width), rows.separated(parts, self._glyphs)
+        room = width - rows.width_of(whole) - rows.width_of(right) - 9
+        return (
+            rows.rule(whole, right, width, self._glyphs)
+            if 0 <= room < 9
+            else self._rule("Uploads", parts, right, width)
+        )
+
+    def _rate(self, width: int) -> Row:
+        """Of all together, and how long all of it takes at that pace."""
+        board = self._board
+        if not board.count(UploadState.UPLOADING):
+            return []
+        row = [Segment(f"{byte_count(board.rate)}/s", rows.STRONG)]
+        if width < LEFT_FROM or board.left_s is None or not board.count(UploadState.QUEUED):
+            return row
+        left = duration(uploads.rounded(board.left_s))
+        return [*row, Segment(f" {self._glyphs.dot} {left} for all", rows.FAINT)]
 
     def _rule(self, title: str, parts: list[Row], right: Row, width: int) -> Row:
         """The more of `parts`, the better, but not more than there is room for."""
@@ -162,6 +268,10 @@ class Frame:
             parts = [*parts[:-1], *([parts[-1][:1]] if len(parts[-1]) > 1 else [])]
 
     # --- what is over, and the chat ---
+
+    def _talk_wanted(self, width: int, room: int) -> int:
+        chat = rows.chat(self._board.chat, width, room, self._glyphs)
+        return 2 + max(1, len(self._board.finished)) + max(1, len(chat))
 
     def _talk(self, width: int, room: int) -> list[Row]:
         """What is over above the chat; each gets what the other does not need."""
@@ -186,12 +296,20 @@ class Frame:
         for state, style in (("failed", rows.BAD), ("cancelled", rows.PLAIN), ("rejected", rows.BAD)):
             if ended[state]:
                 parts.append([Segment(f"{ended[state]:,} {state}", style)])
-        shown = [self._rule("Finished", parts, [], width)]
+        shown = [self._rule("Finished", parts, self._since_start(), width)]
         last = list(_last(board, room - 1))
         shown += [rows.finished(item, width, self._glyphs) for item in last]
         if not last:
             shown.append([Segment(" nothing yet", rows.FAINT)])
         return shown[: max(0, room)]
+
+    def _since_start(self) -> Row:
+        """What went out, and in how long."""
+        board = self._board
+        if board.started_at is None or not board.totals.bytes_sent:
+            return []
+        ran = duration(self._moment.now - board.started_at)
+        return [Segment(f"{byte_count(board.totals.bytes_sent)} sent in {ran}", rows.FAINT)]
 
 
 def _last(board: Board, most: int) -> Iterator[Finished]:

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
-from sse_agent.board import Board, Finished, Line, Trouble, Upload
+from sse_agent.board import Board, Finished, Line, Trouble
 from sse_agent.lifecycle import UploadState
 from sse_agent.printable import (
     byte_count,
-    byte_share,
     duration,
     padded,
     printable,
@@ -58,10 +56,11 @@ class Glyphs:
     dropped: str = "–"
     warn: str = "▲"
     prompt: str = "›"
+    arrows: str = "↑↓"
 
 
 PRETTY = Glyphs()
-ASCII = Glyphs(True, "..", "#", "=", ".", "-", "|", "-", "*", "o", "+", "x", "-", "!", ">")
+ASCII = Glyphs(True, "..", "#", "=", ".", "-", "|", "-", "*", "o", "+", "x", "-", "!", ">", "Up Down")
 
 
 def width_of(row: Row) -> int:
@@ -101,13 +100,20 @@ def separated(parts: Sequence[Row], glyphs: Glyphs) -> Row:
 
 
 @lru_cache(maxsize=2048)
-def _name(name: str, width: int, glyphs: Glyphs) -> str:
+def padded_name(name: str, width: int, glyphs: Glyphs) -> str:
+    """A file name, printable, in exactly `width` cells."""
     text = printable(name, is_ascii=glyphs.is_ascii)
     return padded(shortened_name(text, width, glyphs.ellipsis), width)
 
 
+def short_name(name: str, width: int, glyphs: Glyphs) -> str:
+    """A file name, printable, in at most `width` cells."""
+    return shortened_name(printable(name, is_ascii=glyphs.is_ascii), width, glyphs.ellipsis)
+
+
 @lru_cache(maxsize=2048)
-def _words(text: str, width: int, glyphs: Glyphs) -> str:
+def words(text: str, width: int, glyphs: Glyphs) -> str:
+    """Anybody's text, printable, in at most `width` cells."""
     return shortened(printable(text, is_ascii=glyphs.is_ascii), width, glyphs.ellipsis)
 
 
@@ -117,7 +123,7 @@ def _words(text: str, width: int, glyphs: Glyphs) -> str:
 def head(board: Board, now: float, width: int, glyphs: Glyphs) -> Row:
     """Who we are, and how the connection is: that must be seen, whatever else there is room for."""
     state = _connection(board, now)
-    client_id = [Segment(_words(board.client_id, max(8, width // 3), glyphs))]
+    client_id = [Segment(words(board.client_id, max(8, width // 3), glyphs))]
     full = [Segment("sse-agent", STRONG), Segment(f" {board.version}", FAINT)]
     for who, parts in (
         ([full, client_id], state),
@@ -174,117 +180,8 @@ def trouble(trouble: Trouble, now: float, width: int, glyphs: Glyphs) -> Row:
 
 def _warning(text: str, next_try: str, style: Style, width: int, glyphs: Glyphs) -> Row:
     room = width - 4 - (len(next_try) + 2 if next_try else 0)
-    left = [Segment(f" {glyphs.warn} ", style), Segment(_words(text, room, glyphs))]
+    left = [Segment(f" {glyphs.warn} ", style), Segment(words(text, room, glyphs))]
     return spread(left, [Segment(next_try, FAINT), Segment(" ")] if next_try else [], width)
-
-
-# --- uploads ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """How wide the columns of the uploads are; 0 for one that there is no room for. Two spaces between them."""
-
-    name: int
-    bar: int
-    percent: int
-    share: int
-    confirmed: int
-    rate: int
-    left: int
-
-    @classmethod
-    def for_width(cls, width: int) -> "Columns":
-        percent, share, rate = 5, (13 if width >= 64 else 0), (10 if width >= 76 else 0)
-        confirmed = 9 if width >= 104 else 0
-        left = 11 if width >= 92 else 6
-        fixed = [column for column in (percent, share, confirmed, rate, left) if column]
-        room = width - 2 - sum(fixed) - 2 * (len(fixed) + 1)
-        bar = max(6, min(48, room * 2 // 5))
-        return cls(max(6, room - bar), bar, percent, share, confirmed, rate, left)
-
-
-def titles(columns: Columns) -> Row:
-    """What the columns are, for those who have the room to read it."""
-    cells = [" " * columns.name, " " * columns.bar, " " * columns.percent]
-    for title, width in (
-        ("sent", columns.share),
-        ("confirmed", columns.confirmed),
-        ("rate", columns.rate),
-        ("left", columns.left),
-    ):
-        if width:
-            cells.append(title.rjust(width))
-    return [Segment(" " + "  ".join(cells), FAINT)]
-
-
-def upload(upload: Upload, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
-    """One upload that is not over."""
-    name = _name(upload.name, columns.name, glyphs)
-    if upload.state is UploadState.UPLOADING:
-        return [Segment(" "), Segment(name), Segment("  "), *_moving(upload, columns, glyphs), Segment(" ")]
-    if upload.state is UploadState.WAITING:
-        return _waiting(upload, name, at, width, columns, glyphs)
-    if upload.state is UploadState.PAUSED:
-        bar = _bar(upload, columns.bar, glyphs, is_moving=False)
-        cells = [_percent(upload.offset, upload.size).rjust(columns.percent)]
-        if columns.share:
-            cells.append(byte_share(upload.offset, upload.size).rjust(columns.share))
-        figures = "  " + "  ".join(cells)
-        return [Segment(" "), Segment(name), Segment("  "), *bar, Segment(figures, FAINT), Segment("  paused", MOVING)]
-    size = byte_count(upload.bytes_left) if upload.size else ""
-    return spread([Segment(" "), Segment(name, FAINT), Segment("  queued", FAINT)], [Segment(size + " ", FAINT)], width)
-
-
-def _moving(upload: Upload, columns: Columns, glyphs: Glyphs) -> Row:
-    cells = []
-    if columns.share:
-        cells.append(byte_share(upload.bytes_sent, upload.size).rjust(columns.share))
-    if columns.confirmed:
-        cells.append(byte_count(upload.offset).rjust(columns.confirmed))
-    if columns.rate:
-        cells.append(f"{byte_count(upload.rate)}/s".rjust(columns.rate))
-    left = "" if upload.left_s is None else duration(_rounded(upload.left_s), 2 if columns.left > 6 else 1)
-    percent = _percent(upload.bytes_sent, upload.size).rjust(columns.percent)
-    figures = "".join(f"  {cell}" for cell in [*cells, left.rjust(columns.left)])
-    return [*_bar(upload, columns.bar, glyphs), Segment(f"  {percent}", STRONG), Segment(figures)]
-
-
-def _rounded(seconds: float) -> float:
-    """So that the time left does not pretend to know more than it does."""
-    step = 1 if seconds < 20 else 5 if seconds < 60 else 10 if seconds < 600 else 60
-    return max(1.0, round(seconds / step) * step)
-
-
-def _percent(part: int, whole: int) -> str:
-    # Never 100 % before it is over.
-    return f"{min(99, part * 100 // whole)} %" if whole else ""
-
-
-def _bar(upload: Upload, width: int, glyphs: Glyphs, *, is_moving: bool = True) -> Row:
-    """Confirmed, sent and not confirmed yet, still to go: by their glyphs, and in colours where there are any."""
-    whole = upload.size or 1
-    confirmed = min(width, upload.offset * width // whole)
-    sent = max(confirmed, min(width, upload.bytes_sent * width // whole))
-    return [
-        Segment(glyphs.confirmed * confirmed, GOOD if is_moving else PLAIN),
-        Segment(glyphs.sent * (sent - confirmed), MOVING),
-        Segment(glyphs.left * (width - sent), FAINT),
-    ]
-
-
-def _waiting(upload: Upload, name: str, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
-    left_s = (upload.next_try_at - at).total_seconds() if upload.next_try_at else 0.0
-    again = f"again in {duration(left_s, 2 if width >= 100 else 1)}" if left_s >= 1 else "trying again"
-    if width >= 100 and upload.tries:
-        again = f"{again}, try {upload.tries + 1}"
-    if width < 60:
-        again = again.removeprefix("again ")
-    room = width - columns.name - len(again) - 15
-    words = [Segment(" "), Segment(name), Segment("  waiting", CARE)]
-    if room >= 8:
-        words += [Segment("  "), Segment(_words(upload.reason, room, glyphs))]
-    return spread(words, [Segment(again, FAINT), Segment(" ")], width)
 
 
 # --- what is over, and the chat ---------------------------------------------------------------------
@@ -299,7 +196,7 @@ def finished(item: Finished, width: int, glyphs: Glyphs) -> Row:
         right.append(f"{duration(item.seconds, 1) if item.seconds >= 1 else f'{item.seconds:.1f} s':>6}")
     sha256 = f"sha256 {item.sha256_head}" if width >= 76 else item.sha256_head[:8] if width >= 48 else ""
     figures = "  ".join(right)
-    name = _name(item.name, max(6, width - 4 - len(figures) - (len(sha256) + 2 if sha256 else 0) - 1), glyphs)
+    name = padded_name(item.name, max(6, width - 4 - len(figures) - (len(sha256) + 2 if sha256 else 0) - 1), glyphs)
     row = [Segment(f" {glyphs.done} ", GOOD), Segment(name), Segment(f" {figures}")]
     return [*row, Segment(f"  {sha256}", FAINT)] if sha256 else row
 
@@ -307,13 +204,13 @@ def finished(item: Finished, width: int, glyphs: Glyphs) -> Row:
 def _not_complete(item: Finished, width: int, glyphs: Glyphs) -> Row:
     is_cancelled = item.state == UploadState.CANCELLED
     mark = Segment(f" {glyphs.dropped} ", FAINT) if is_cancelled else Segment(f" {glyphs.failed} ", BAD)
-    words = f"  {item.state}"
-    room = width - 4 - len(words)
+    state = f"  {item.state}"
+    room = width - 4 - len(state)
     name_width = min(cell_len(printable(item.name, is_ascii=glyphs.is_ascii)), max(8, room * 2 // 5))
-    name = _name(item.name, name_width, glyphs)
-    row = [mark, Segment(name, FAINT if is_cancelled else PLAIN), Segment(words, FAINT if is_cancelled else BAD)]
+    name = padded_name(item.name, name_width, glyphs)
+    row = [mark, Segment(name, FAINT if is_cancelled else PLAIN), Segment(state, FAINT if is_cancelled else BAD)]
     left = room - name_width - 2
-    return [*row, Segment("  "), Segment(_words(item.reason, left, glyphs))] if item.reason and left >= 6 else row
+    return [*row, Segment("  "), Segment(words(item.reason, left, glyphs))] if item.reason and left >= 6 else row
 
 
 def chat(lines: Sequence[Line], width: int, most: int, glyphs: Glyphs) -> list[Row]:
@@ -328,7 +225,7 @@ def chat(lines: Sequence[Line], width: int, most: int, glyphs: Glyphs) -> list[R
 
 def _said(line: Line, width: int, glyphs: Glyphs) -> list[Row]:
     clock = line.at.astimezone().strftime("%H:%M")
-    sender = _words(line.sender or "?", min(SENDER_WIDTH, width // 3), glyphs)
+    sender = words(line.sender or "?", min(SENDER_WIDTH, width // 3), glyphs)
     first = [
         Segment(f" {clock}  ", FAINT),
         Segment(sender, MINE if line.mine else THEIRS),
@@ -344,35 +241,3 @@ def _said(line: Line, width: int, glyphs: Glyphs) -> list[Row]:
 def _wrapped(text: str, width: int, glyphs: Glyphs) -> tuple[str, ...]:
     paragraphs = [printable(part, is_ascii=glyphs.is_ascii) for part in text.splitlines()] or [""]
     return tuple(line for paragraph in paragraphs for line in wrapped(paragraph, width))
-
-
-# --- the foot ---------------------------------------------------------------------------------------
-
-
-def draft(before: str, after: str, width: int, glyphs: Glyphs) -> Row:
-    """What is being typed, with the cursor in sight."""
-    row = [Segment(f" {glyphs.prompt} ", MINE)]
-    if not before and not after:
-        hint = shortened("type to answer in the chat", width - 6, glyphs.ellipsis)
-        return [*row, Segment(" ", CURSOR), Segment(hint, FAINT)]
-    left, right = printable(before, is_ascii=glyphs.is_ascii), printable(after, is_ascii=glyphs.is_ascii)
-    room = width - 6
-    if cell_len(left) + cell_len(right) > room:
-        right = shortened(right, max(room // 4, room - cell_len(left)), glyphs.ellipsis)
-        left = shortened_name(left, room - cell_len(right), glyphs.ellipsis)
-    return [*row, Segment(left), Segment(right[:1] or " ", CURSOR), Segment(right[1:])]
-
-
-KEYS = (("Enter", "send"), ("Ctrl-W", "erase word"), ("Ctrl-U", "erase line"), ("Ctrl-C", "stop"))
-
-
-def keys(width: int, glyphs: Glyphs) -> Row:
-    """Which keys do what, as many as there is room for, the last always; and what the bars are made of."""
-    legend = [Segment(glyphs.confirmed * 2, GOOD), Segment(" confirmed  ", FAINT)]
-    legend += [Segment(glyphs.sent * 2, MOVING), Segment(" sent ", FAINT)]
-    chosen = list(KEYS)
-    while True:
-        row = [Segment(" "), *separated([[Segment(key, STRONG), Segment(f" {what}")] for key, what in chosen], glyphs)]
-        if width_of(row) <= width or len(chosen) == 1:
-            return spread(row, legend, width)
-        del chosen[-2]

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import anyio
 from rich.console import Console
 
-from sse_agent.board import Board
 from sse_agent.clock import Clock
 from sse_agent.config import environment
 from sse_agent.console import rows
+from sse_agent.console.acting import Session
 from sse_agent.console.frame import Frame, Moment
 from sse_agent.console.rows import Glyphs
 from sse_agent.console.screen import Screen
@@ -20,22 +20,20 @@ AGE_S = 1.0
 
 
 async def show(
-    board: Board,
-    clock: Clock,
-    *,
-    console: Console,
-    draft: Callable[[], tuple[str, str]],
-    on_leave: Callable[[], None] = lambda: None,
+    session: Session, clock: Clock, *, console: Console, on_leave: Callable[[], None] = lambda: None
 ) -> None:
     """Until cancelled. When the agent begins to stop the terminal is given back, and `on_leave` called.
 
     From then on a second signal may end the process at any moment: it must find the terminal as it was.
     """
-    screen = Screen(console)
+    screen, board = Screen(console), session.board
     try:
         try:
             await screen.enter()
-            await _paint(board, clock, screen, draft, glyphs_for(console))
+            async with anyio.create_task_group() as group:
+                group.start_soon(session.run)
+                await _paint(session, clock, screen, glyphs_for(console))
+                group.cancel_scope.cancel()
         finally:
             await screen.leave()
             on_leave()
@@ -45,20 +43,26 @@ async def show(
         await screen.say(farewell(board, clock.monotonic(), console.width))
 
 
-async def _paint(
-    board: Board, clock: Clock, screen: Screen, draft: Callable[[], tuple[str, str]], glyphs: Glyphs
-) -> None:
-    """Until the agent begins to stop. What is typed is shown at once, the board in frames, ages every second."""
+async def _paint(session: Session, clock: Clock, screen: Screen, glyphs: Glyphs) -> None:
+    """Until the agent begins to stop. A key is answered at once, the board shown in frames, ages every second."""
     shown: object = None
     revision, painted_at = -1, clock.monotonic() - AGE_S
+    board = session.board
     while not board.stopping:
-        now, size, typed = clock.monotonic(), screen.size, draft()
+        now, size = clock.monotonic(), screen.size
         is_due = now - painted_at >= (FRAME_S if board.revision != revision else AGE_S)
-        if is_due or (size, typed) != shown:
-            shown, revision, painted_at = (size, typed), board.revision, now
-            frame = Frame(board, Moment(now, clock.now(), typed), size[0], size[1], glyphs)
-            await screen.paint(frame, size)
+        if is_due or (size, session.state, session.looks) != shown:
+            session.refresh()
+            shown, revision, painted_at = (size, session.state, session.looks), board.revision, now
+            await screen.paint(_frame(session, clock, size, glyphs), size)
         await clock.sleep(TICK_S)
+
+
+def _frame(session: Session, clock: Clock, size: tuple[int, int], glyphs: Glyphs) -> Frame:
+    moment = Moment(clock.monotonic(), clock.now(), session.state, session.found, session.details, session.logbook)
+    frame = Frame(session.board, moment, *size, glyphs)
+    session.frame = frame
+    return frame
 
 
 def glyphs_for(console: Console) -> Glyphs:

@@ -11,9 +11,9 @@ LAST_SHOWN = 5
 
 def stopping(board: Board) -> Text:
     """What Ctrl-C began, and what a second one would do."""
-    count = board.count(UploadState.UPLOADING)
-    uploads = {0: "nothing is under way, the last messages go out", 1: "1 upload is brought to a safe point"}
-    what = uploads.get(count, f"{count} uploads are brought to a safe point")
+    count = board.under_way_at_stop
+    uploads = "1 upload" if count == 1 else f"{count:,} uploads"
+    what = f"bringing {uploads} to a safe point" if count else "nothing is under way, the last messages go out"
     return Text(f"Stopping ({board.stopping}): {what}, within 10 s.\nCtrl-C again stops at once.")
 
 

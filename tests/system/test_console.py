@@ -1,83 +1,107 @@
-"""A real agent on a real terminal: a person types, presses Ctrl-C, and has the terminal back as it was."""
+"""A real agent on a real terminal: whatever way it ends, the person has the terminal back as it was."""
 
 import json
-import os
-import re
-import select
-import subprocess
-import sys
-import termios
-import time
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
-WITHIN_S = 20.0
-# The child takes the terminal for its own, as a shell's would be; else Ctrl-C would be nobody's signal.
-PROGRAM = (
-    "import fcntl, os, sys, termios\n"
-    "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-    "os.execv(sys.executable, [sys.executable, '-m', 'sse_agent', 'run'])\n"
-)
+import pytest
+
+from sse_agent.errors import ExitCode
+from tests.doubles.seat import Person, seated
+
+TOKEN = "a-token-of-the-test"
+BREAKS = """
+import importlib
+show = importlib.import_module("sse_agent.console.show")
+drawn = show._frame
+def broken(session, *arguments):
+    if session.state.mode == "help":
+        raise RuntimeError("a bug in what is drawn")
+    return drawn(session, *arguments)
+show._frame = broken
+"""
+KEEPS_THE_SCREEN = "from sse_agent.console import screen; screen.LEAVE = ''"
+KEEPS_THE_MODES = """
+import termios
+changed, count = termios.tcsetattr, []
+termios.tcsetattr = lambda *arguments: None if count else (count.append(1), changed(*arguments))[1]
+"""
 
 
-class Person:
-    """Sits at the other end of a pseudo-terminal."""
-
-    def __init__(self, master: int) -> None:
-        self.master = master
-        self.seen = ""
-
-    def types(self, text: str) -> None:
-        os.write(self.master, text.encode())
-
-    def sees(self, text: str) -> None:
-        """Read on until it is there."""
-        until = time.monotonic() + WITHIN_S
-        while text not in re.sub(r"\x1b\[[0-9;]*[mG]", "", self.seen):
-            assert time.monotonic() < until, f"{text!r} was never shown: {self.seen[-2000:]!r}"
-            if select.select([self.master], [], [], 1.0)[0]:
-                self.seen += os.read(self.master, 65536).decode(errors="replace")
+def settings(folder: Path) -> dict[str, str]:
+    """An agent whose control plane is not there."""
+    (folder / "files").mkdir()
+    return {
+        "SSE_AGENT_CONTROL_PLANE_URL": "http://127.0.0.1:9",
+        "SSE_AGENT_CLIENT_ID": "seat-1",
+        "SSE_AGENT_TOKEN": TOKEN,
+        "SSE_AGENT_STATE_DIR": str(folder / "state"),
+        "SSE_AGENT_ALLOWED_FOLDERS": json.dumps([str(folder / "files")]),
+    }
 
 
 def test_a_person_chats_stops_the_agent_and_gets_the_terminal_back(tmp_path: Path) -> None:
-    (tmp_path / "files").mkdir()
-    settings = {
-        "SSE_AGENT_CONTROL_PLANE_URL": "http://127.0.0.1:9",
-        "SSE_AGENT_CLIENT_ID": "seat-1",
-        "SSE_AGENT_TOKEN": "a-token-of-the-test",
-        "SSE_AGENT_STATE_DIR": str(tmp_path / "state"),
-        "SSE_AGENT_ALLOWED_FOLDERS": json.dumps([str(tmp_path / "files")]),
-    }
-    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    environment |= {**settings, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
-    master, slave = os.openpty()
-    termios.tcsetwinsize(slave, (24, 80))
-    before = termios.tcgetattr(slave)
-    child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=environment,
-        cwd=tmp_path,
-        start_new_session=True,
-    )
-    try:
-        person = Person(master)
-        person.sees("seat-1")
-        person.sees("disconnected")
+    with seated(settings(tmp_path), tmp_path) as person:
+        person.sees("seat-1 .*disconnected")
+        person.types("m")
+        person.sees("type to answer")
         person.types("anybody there?")
-        person.sees("› anybody there?")
+        person.sees("› anybody there\\?")
         person.types("\r")
-        person.sees("you  anybody there?")
-        assert termios.tcgetattr(slave) != before
+        person.sees("you  anybody there\\?")
         person.types("half a line\x03")
+        person.leaves()
         person.sees("to go on  nothing")
-        assert child.wait(WITHIN_S) == 0
-        assert termios.tcgetattr(slave) == before
-        assert "\x1b[?1049l" in person.seen
-        assert "a-token-of-the-test" not in person.seen
-    finally:
-        child.kill()
-        child.wait()
-        os.close(slave)
-        os.close(master)
+        assert TOKEN.encode() not in person.written
+
+
+def quits(person: Person) -> None:
+    person.types("q")
+
+
+def presses_ctrl_c(person: Person) -> None:
+    person.types("\x03")
+
+
+def is_told_to_stop(person: Person) -> None:
+    person.child.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("way", [quits, presses_ctrl_c, is_told_to_stop])
+def test_the_terminal_is_as_it_was_and_a_summary_stays(way: "Callable[[Person], None]", tmp_path: Path) -> None:
+    with seated(settings(tmp_path), tmp_path) as person:
+        person.sees("disconnected")
+        way(person)
+        person.leaves()
+        person.sees("^sse-agent .* ran ")
+
+
+def test_the_terminal_is_as_it_was_also_after_a_bug_in_what_is_drawn(tmp_path: Path) -> None:
+    with seated(settings(tmp_path), tmp_path, breaking=BREAKS) as person:
+        person.sees("disconnected")
+        person.types("?")
+        person.leaves(ExitCode.TRY_AGAIN)
+        person.sees("RuntimeError")
+
+
+@pytest.mark.parametrize(
+    ("breaking", "complaint"),
+    [(KEEPS_THE_SCREEN, "the other screen is still shown"), (KEEPS_THE_MODES, "the modes of the terminal")],
+)
+def test_a_terminal_that_is_not_given_back_is_noticed(breaking: str, complaint: str, tmp_path: Path) -> None:
+    with seated(settings(tmp_path), tmp_path, breaking=breaking) as person:
+        person.sees("disconnected")
+        person.types("\x03")
+        with pytest.raises(AssertionError, match=complaint):
+            person.leaves()
+
+
+def test_a_window_that_changes_its_size_is_filled_anew(tmp_path: Path) -> None:
+    with seated(settings(tmp_path), tmp_path) as person:
+        person.sees("disconnected")
+        for width, height in ((40, 10), (200, 60), (120, 40)):
+            person.resizes(width, height)
+            person.sees("disconnected|○")
+            person.waits_for(lambda: "? help" in person.lines[-1], "the keys in the last line")
+            assert person.lines[-1] == person.lines[-1][:width]

@@ -1,0 +1,162 @@
+"""The rows of the list: one upload each, in columns that stay where they are. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.segment import Segment
+
+from sse_agent.board import Upload
+from sse_agent.console.rows import (
+    BAD,
+    CARE,
+    CURSOR,
+    FAINT,
+    GOOD,
+    MOVING,
+    PLAIN,
+    STRONG,
+    Glyphs,
+    Row,
+    padded_name,
+    spread,
+    width_of,
+    words,
+)
+from sse_agent.lifecycle import UploadState
+from sse_agent.printable import byte_count, byte_share, duration
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How wide the columns of the uploads are; 0 for one that there is no room for. Two spaces between them."""
+
+    name: int
+    bar: int
+    percent: int
+    share: int
+    confirmed: int
+    rate: int
+    left: int
+
+    @classmethod
+    def for_width(cls, width: int) -> "Columns":
+        percent, share, rate = 5, (13 if width >= 64 else 0), (10 if width >= 76 else 0)
+        confirmed = 9 if width >= 104 else 0
+        left = 11 if width >= 92 else 6 if width >= 34 else 0
+        fixed = [column for column in (percent, share, confirmed, rate, left) if column]
+        room = width - 2 - sum(fixed) - 2 * (len(fixed) + 1)
+        bar = 0 if room < 14 else max(6, min(48, room * 2 // 5))
+        return cls(room - bar, bar, percent, share, confirmed, rate, left)
+
+
+def titles(columns: Columns) -> Row:
+    """What the columns are, for those who have the room to read it."""
+    cells = [" " * columns.name, " " * columns.bar, " " * columns.percent]
+    for title, width in (
+        ("sent", columns.share),
+        ("confirmed", columns.confirmed),
+        ("rate", columns.rate),
+        ("left", columns.left),
+    ):
+        if width:
+            cells.append(title.rjust(width))
+    return [Segment(" " + "  ".join(cells), FAINT)]
+
+
+def upload(upload: Upload, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
+    """One upload of the list."""
+    name = padded_name(upload.name, columns.name, glyphs)
+    if upload.state is UploadState.UPLOADING:
+        return [Segment(" "), Segment(name), Segment("  "), *_moving(upload, columns, glyphs), Segment(" ")]
+    if upload.state is UploadState.WAITING:
+        return _waiting(upload, name, at, width, columns, glyphs)
+    if upload.state is UploadState.PAUSED:
+        return _paused(upload, name, width, columns, glyphs)
+    if upload.state is UploadState.QUEUED:
+        size = byte_count(upload.bytes_left) if upload.size else ""
+        row = [Segment(" "), Segment(name, FAINT), Segment("  queued", FAINT)]
+        return spread(row, [Segment(size + " ", FAINT)], width)
+    return _over(upload, name, width, columns, glyphs)
+
+
+def selected(row: Row, glyphs: Glyphs) -> Row:
+    """The row, as that of the selected upload."""
+    return [Segment(glyphs.prompt, STRONG), Segment(row[1].text, CURSOR), *row[2:]]
+
+
+def _paused(upload: Upload, name: str, width: int, columns: Columns, glyphs: Glyphs) -> Row:
+    """By whom is told as long as there is any room; the figures go first."""
+    by_whom = Segment("  paused here" if upload.is_paused_here else "  paused from afar", MOVING)
+    percent = Segment(f"  {_percent(upload.offset, upload.size).rjust(columns.percent)}", FAINT)
+    share = Segment(f"  {byte_share(upload.offset, upload.size):>13}", FAINT)
+    bar = [Segment("  "), *_bar(upload, columns.bar, glyphs, is_moving=False)]
+    head = [Segment(" "), Segment(name)]
+    for middle in ([*bar, percent, share], [*bar, percent], [percent], []):
+        row = [*head, *middle, by_whom]
+        if width_of(row) < width:
+            return row
+    return [*head, Segment("  paused", MOVING)]
+
+
+def _over(upload: Upload, name: str, width: int, columns: Columns, glyphs: Glyphs) -> Row:
+    """Only a filter lists what is over."""
+    style = {UploadState.COMPLETE: GOOD, UploadState.FAILED: BAD}.get(upload.state, FAINT)
+    row = [Segment(" "), Segment(name), Segment(f"  {upload.state}", style)]
+    size = byte_count(upload.size) if upload.size else ""
+    room = width - width_of(row) - len(size) - 4
+    if upload.reason and room >= 8:
+        row += [Segment("  "), Segment(words(upload.reason, room, glyphs))]
+    return spread(row, [Segment(size + " ", FAINT)], width)
+
+
+def _moving(upload: Upload, columns: Columns, glyphs: Glyphs) -> Row:
+    cells = []
+    if columns.share:
+        cells.append(byte_share(upload.bytes_sent, upload.size).rjust(columns.share))
+    if columns.confirmed:
+        cells.append(byte_count(upload.offset).rjust(columns.confirmed))
+    if columns.rate:
+        cells.append(f"{byte_count(upload.rate)}/s".rjust(columns.rate))
+    if columns.left:
+        left = "" if upload.left_s is None else duration(rounded(upload.left_s), 2 if columns.left > 6 else 1)
+        cells.append(left.rjust(columns.left))
+    percent = _percent(upload.bytes_sent, upload.size).rjust(columns.percent)
+    figures = "".join(f"  {cell}" for cell in cells)
+    return [*_bar(upload, columns.bar, glyphs), Segment(f"  {percent}", STRONG), Segment(figures)]
+
+
+def rounded(seconds: float) -> float:
+    """So that the time left does not pretend to know more than it does."""
+    step = 1 if seconds < 20 else 5 if seconds < 60 else 10 if seconds < 600 else 60
+    return max(1.0, round(seconds / step) * step)
+
+
+def _percent(part: int, whole: int) -> str:
+    # Never 100 % before it is over.
+    return f"{min(99, part * 100 // whole)} %" if whole else ""
+
+
+def _bar(upload: Upload, width: int, glyphs: Glyphs, *, is_moving: bool = True) -> Row:
+    """Confirmed, sent and not confirmed yet, still to go: by their glyphs, and in colours where there are any."""
+    whole = upload.size or 1
+    confirmed = min(width, upload.offset * width // whole)
+    sent = max(confirmed, min(width, upload.bytes_sent * width // whole))
+    return [
+        Segment(glyphs.confirmed * confirmed, GOOD if is_moving else PLAIN),
+        Segment(glyphs.sent * (sent - confirmed), MOVING),
+        Segment(glyphs.left * (width - sent), FAINT),
+    ]
+
+
+def _waiting(upload: Upload, name: str, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
+    left_s = (upload.next_try_at - at).total_seconds() if upload.next_try_at else 0.0
+    again = f"again in {duration(left_s, 2 if width >= 100 else 1)}" if left_s >= 1 else "trying again"
+    if width >= 100 and upload.tries:
+        again = f"{again}, try {upload.tries + 1}"
+    if width < 60:
+        again = again.removeprefix("again ")
+    room = width - columns.name - len(again) - 15
+    row = [Segment(" "), Segment(name), Segment("  waiting", CARE)]
+    if room >= 8:
+        row += [Segment("  "), Segment(words(upload.reason, room, glyphs))]
+    return spread(row, [Segment(again, FAINT), Segment(" ")], width)
