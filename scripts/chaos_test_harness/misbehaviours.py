@@ -22,7 +22,7 @@ ALL = TUS | PLANE | {"stream"}
 REPEATABLE = 4 * KIB * KIB
 LATE_S = (0.2, 2.0)
 _LOGIN = b"<!DOCTYPE html><html><head><title>Wi-Fi</title></head><body>Please accept our terms.</body></html>"
-_TOLD = re.compile(rb"(?im)^(?:upload-offset|upload-length|location): [^\r]*")
+_TOLD = re.compile(rb"(?im)^(?:upload-offset|upload-length|location): [^\r]*\r\n")
 
 Do = Callable[[Exchange], Awaitable[None]]
 
@@ -180,7 +180,8 @@ async def bit_flipped(exchange: Exchange) -> None:
 
 def _flipped(data: bytes, chance: random.Random, *, is_tus: bool) -> bytes:
     """One bit is another one, but neither in what only tus servers can know, nor so that success becomes an error."""
-    kept = [match.span() for match in _TOLD.finditer(data)] if is_tus else []
+    # With the line's ends: another byte there becomes a part of the value, or the value of the header before.
+    kept = [(match.start() - 2, match.end()) for match in _TOLD.finditer(data)] if is_tus else []
     while True:
         place = chance.randrange(len(data))
         changed = bytearray(data)
