@@ -367,7 +367,9 @@ class Board:
             return Upload(file_id, file_id, 0, offset, state)
         return Upload(file_id, before.name, before.size, offset, state, before.priority, offset)
 
-    def _note_overruled(self, event: events.UploadQueued, now: float) -> None:
+    def _note_overruled(
+        self, event: events.UploadQueued | events.PauseOverruled, now: float, _: datetime | None = None
+    ) -> None:
         """Many may be resumed at once: they are one notice."""
         before = self._troubles.get("overruled")
         self._overruled = self._overruled + 1 if before and before.until and before.until > now else 1
@@ -464,6 +466,7 @@ _CHANGES: dict[type[Event], Callable[[Board, Any, float, datetime], None]] = {
     events.CommandFinished: Board._answered,
     events.CommandStumbled: Board._stumbled,
     events.UploadQueued: Board._queued,
+    events.PauseOverruled: Board._note_overruled,
     events.UploadStarted: Board._uploading,
     events.UploadProgressed: Board._progressed,
     events.UploadWaiting: Board._waiting,

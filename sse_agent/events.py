@@ -150,6 +150,17 @@ class UploadQueued(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PauseOverruled(Event):
+    """Somebody far away resumed what a person at this machine was just pausing; it goes on without having stopped."""
+
+    name: ClassVar[str] = "upload.pause_overruled"
+    level: ClassVar[str] = "warning"
+    file_id: str
+    file_name: str
+    overruled_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class UploadStarted(Event):
     """A worker carries it now, from `offset`."""
 

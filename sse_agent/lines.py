@@ -203,7 +203,7 @@ def _answered(event: events.CommandFinished, _: str) -> str:
 
 def _queued(event: events.UploadQueued, name: str) -> str:
     if event.overruled_by:
-        return f"{name}: resumed by {event.overruled_by} from afar, though it was paused at this machine"
+        return _overruled(event, name)
     size = f", {byte_count(event.size)}" if event.size else ""
     offset = f", {byte_count(event.offset)} of it already there" if event.offset else ""
     return f"{name}: queued ({event.why}{size}{offset})"
@@ -245,8 +245,14 @@ def _ended(event: events.UploadEnded, name: str) -> str:
     return f"{name}: {event.state}, {event.code}: {event.detail or event.message}{hope}"
 
 
+def _overruled(event: events.UploadQueued | events.PauseOverruled, name: str) -> str:
+    return f"{name}: resumed by {event.overruled_by} from afar, though it was paused at this machine"
+
+
 def _lost(event: events.StreamLost, _: str) -> str:
-    return f"disconnected from the control plane: {event.reason}; again in {duration(event.wait_s)}"
+    # Once is enough; 0 is a connection that was good until it ended.
+    advice = "; what to do: sse-agent check" if event.attempt == 1 else ""
+    return f"disconnected from the control plane: {event.reason}; again in {duration(event.wait_s)}{advice}"
 
 
 def _held_up(event: events.SenderHeldUp, _: str) -> str:
@@ -271,6 +277,7 @@ SENTENCES: dict[type[Event], Callable[[Any, str], str]] = {
     events.CommandFinished: _answered,
     events.CommandStumbled: _stumbled,
     events.UploadQueued: _queued,
+    events.PauseOverruled: _overruled,
     events.UploadStarted: _uploading,
     events.UploadProgressed: _progressed,
     events.UploadWaiting: _waiting,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sse_agent.errors import ErrorCode, GiveUp
-from sse_agent.events import UploadPaused, UploadQueued
+from sse_agent.events import PauseOverruled, UploadPaused, UploadQueued
 from sse_agent.journal import Journal, transitions, uploads, wishes
 from sse_agent.journal.transitions import Interrupted
 from sse_agent.lifecycle import UploadState, Wish
@@ -51,6 +51,15 @@ async def test_whoever_resumes_from_afar_what_was_paused_here_is_named(tmp_path:
         assert [e.overruled_by for e in await journal.write(wishes.resume, "f", "cmd-11", "Anna")] == [""]
         await journal.write(wishes.pause, "f", None)
         assert [e.overruled_by for e in await journal.write(wishes.resume, "f", None)] == [""]
+
+
+async def test_a_pause_here_that_is_overruled_before_it_took_hold_is_told_as_well(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+        await add(journal)
+        await journal.write(transitions.begin, "f")
+        await journal.write(wishes.pause, "f", None)
+        assert await journal.write(wishes.resume, "f", "cmd-9", "Anna") == [PauseOverruled("f", "a.bin", "Anna")]
+        assert await journal.write(wishes.resume, "f", "cmd-10", "Anna") == [], "once"
 
 
 async def test_one_under_way_is_paused_or_cancelled_once_its_carrier_has_let_go(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Each raises GiveUp, `NOT_FOUND` or `WRONG_STATE`, having changed nothing; what i
 """
 
 from sse_agent.errors import ErrorCode, GiveUp
-from sse_agent.events import Event, UploadEnded, UploadPaused, UploadQueued
+from sse_agent.events import Event, PauseOverruled, UploadEnded, UploadPaused, UploadQueued
 from sse_agent.journal import transitions, uploads
 from sse_agent.journal.database import Transaction
 from sse_agent.journal.uploads import Upload
@@ -36,7 +36,7 @@ def resume(tx: Transaction, file_id: str, command_id: str | None, by: str = "") 
         uploads.wish(tx, file_id, Wish.RUN, command_id)
     if upload.state in (UploadState.PAUSED, UploadState.FAILED):
         return [queued(transitions.revive(tx, uploads.existing(tx, file_id)), "resumed", overruled)]
-    return []
+    return [PauseOverruled(file_id, name_of(upload), overruled)] if overruled else []
 
 
 def cancel(tx: Transaction, file_id: str, command_id: str | None) -> Effects:
