@@ -981,6 +981,9 @@ ELSEWHERE, UNUSABLE, CLEAR = "another origin", "not usable|no URL", "-behind-pro
         (HTTPS, "abc\xe9", UNUSABLE),
         (HTTPS, "a" * 2100, UNUSABLE),
         (HTTPS, HTTPS + "a" * 2048, UNUSABLE),
+        (HTTPS, "/files/", UNUSABLE),
+        (HTTPS, "/files", UNUSABLE),
+        (HTTPS, "?", UNUSABLE),
     ],
 )
 def test_an_upload_stays_at_the_endpoints_origin(endpoint: str, location: str, expected: str) -> None:

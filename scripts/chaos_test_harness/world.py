@@ -188,7 +188,8 @@ class World:
             stored = self.tusd.store / upload_id
             if not stored.is_file() or self.tusd.sha256(upload_id) != sha256:
                 self.records.complain(f"lost bytes: tusd has something else of {file_id} than its file")
-            stored.unlink(missing_ok=True)
+            if stored.is_file():
+                stored.unlink()
             (self.tusd.store / f"{upload_id}.info").unlink(missing_ok=True)
             self.bytes_complete += size
 

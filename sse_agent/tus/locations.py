@@ -34,9 +34,12 @@ def resolve_location(endpoint: str, location: str) -> str:
     if len(location) > URL_LIMIT or not _PLAIN.fullmatch(location):
         raise _refused("the tus server gave the upload a URL that is not usable")
     try:
-        return check_upload_url(endpoint, urljoin(endpoint, location))
+        url = check_upload_url(endpoint, urljoin(endpoint, location))
     except ValueError:
         raise _refused("the tus server's Location is no URL") from None
+    if url.rstrip("/") == endpoint.rstrip("/"):
+        raise _refused("the tus server gave the upload a URL that is not usable: the endpoint's own")
+    return url
 
 
 def check_upload_url(endpoint: str, url: str) -> str:
