@@ -195,7 +195,7 @@ def _not_found(name: bytes, reason: str) -> GiveUp:
         ErrorCode.NOT_FOUND,
         NOT_FOUND_MESSAGE,
         retryable=True,
-        detail=f"{name[:500].decode(errors='surrogateescape')}: {reason}",
+        detail=f"{name[:500]!r}: {reason}",
     )
 
 
