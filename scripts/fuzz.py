@@ -22,7 +22,7 @@ from scripts.fuzz_harness.targets import CommandTarget, StreamTarget, Target
 
 TARGETS: dict[str, Callable[[], Target]] = {"stream": StreamTarget, "command": CommandTarget}
 MIB = 1024 * 1024
-MOST_MIB = 32.0
+MOST_MIB = 48.0
 MOST_CPU_S, MOST_CPU_S_PER_MIB = 2.0, 6.0
 """A body of 2 MiB can be 140,000 events, and it is read three times. What explodes takes no notice of such bounds."""
 WARM_UP = 500
