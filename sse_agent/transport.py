@@ -238,7 +238,7 @@ class Transport:
         if file_id in (".", ".."):
             return None
         response, answer = await self._send(f"uploads/{file_id}/token", b"{}", str(uuid.uuid4()))
-        if response.status_code == 404 and _slug(response, answer):
+        if response.status_code == 404 and problem_slug(response, answer):
             return None
         token = _json(answer).get("token") if response.status_code == 201 else None
         if isinstance(token, str) and token.isascii() and token.isprintable() and 0 < len(token) <= 8192:
@@ -279,7 +279,7 @@ class Transport:
         # A box that answers with what it was sent gives the ID back, but no status.
         if status in (200, 202) and _json(body).get("id") == message_id and _json(body).get("status") == status:
             return Verdict(message_id, is_recorded=True)
-        slug = _slug(response, body)
+        slug = problem_slug(response, body)
         if (status, slug) == (409, "in-progress") and "retry-after" not in response.headers:
             return Verdict(message_id, is_recorded=False)
         if status in (400, 413, 422) and slug:
@@ -287,8 +287,8 @@ class Transport:
         raise self._not_now(response, body)
 
     def _batch_verdicts(self, response: httpx.Response, body: bytes, ids: Sequence[str]) -> list[Verdict]:
-        if response.status_code in (400, 413, 422) and _slug(response, body):
-            raise BatchRefused(f"a batch was refused: {response.status_code} {_slug(response, body)}")
+        if response.status_code in (400, 413, 422) and problem_slug(response, body):
+            raise BatchRefused(f"a batch was refused: {response.status_code} {problem_slug(response, body)}")
         results = _json(body).get("results") if response.status_code == 200 else None
         if not isinstance(results, list) or len(results) != len(ids):
             raise self._not_now(response, body)
@@ -296,7 +296,7 @@ class Transport:
 
     def _not_now(self, response: httpx.Response, body: bytes) -> TryAgain:
         """What an answer that is no success means. Anything unknown is "not now": a box on the way may have said it."""
-        status, slug = response.status_code, _slug(response, body)
+        status, slug = response.status_code, problem_slug(response, body)
         wait_s = parse_retry_after(response.headers.get("retry-after"), _date(response, self._clock.now()))
         reason = f"the control plane answered {status}" + (f" {slug}" if slug else "")
         if (status, slug) in _PARKED_BECAUSE:
@@ -391,7 +391,7 @@ def _json(body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _slug(response: httpx.Response, body: bytes) -> str | None:
+def problem_slug(response: httpx.Response, body: bytes) -> str | None:
     """The problem's name, only where the answer is a problem document (RFC 9457) of this contract."""
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
         return None

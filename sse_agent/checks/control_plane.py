@@ -5,7 +5,6 @@ stream is asked for without the three headers that say who speaks. A control pla
 and refuses then what it can bind to nobody (400). HELLO therefore is seen only where an agent runs: it is asked.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +19,7 @@ from sse_agent.checks.report import Check, failed, ok
 from sse_agent.clock import Clock
 from sse_agent.config import Settings, origin_of
 from sse_agent.printable import duration, printable
-from sse_agent.transport import PROBLEM, explain, trust
+from sse_agent.transport import explain, problem_slug, trust
 
 TITLE = "control plane"
 ANSWER = f"{TITLE}: answer"
@@ -143,7 +142,7 @@ def _read(response: httpx.Response) -> bytes:
 
 
 def _judged(response: httpx.Response, body: bytes, settings: Settings, token: str | None) -> Check:
-    status, slug = response.status_code, _slug(response, body)
+    status, slug = response.status_code, problem_slug(response, body)
     kind = response.headers.get("content-type", "")
     if slug and status == 401 and token is None:
         return ok(ANSWER, "it answers; the token is the running agent's to show")
@@ -178,15 +177,3 @@ def _instead(status: int) -> tuple[str, str]:
         return found, "correct SSE_AGENT_CONTROL_PLANE_URL; has it a path, such as /sse?"
     found = f"something on the way answered {status} in the control plane's place (a login page or a proxy?)"
     return found, "log in to this network with a browser, or ask for an exception for the control plane's address"
-
-
-def _slug(response: httpx.Response, body: bytes) -> str:
-    """The problem's name, where the answer is a problem document (RFC 9457) of the contract."""
-    if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
-        return ""
-    try:
-        kind = json.loads(body)["type"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    slug = kind.removeprefix(PROBLEM)[:64] if isinstance(kind, str) and kind.startswith(PROBLEM) else ""
-    return slug if slug.isascii() and slug.replace("-", "").isalnum() else ""

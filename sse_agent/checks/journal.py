@@ -5,10 +5,10 @@ from contextlib import closing
 from typing import Any
 
 from sse_agent.checks.report import Check, failed, ok
-from sse_agent.config import Settings
+from sse_agent.config import JOURNAL, Settings
 from sse_agent.journal import damage
-from sse_agent.journal.database import JOURNAL, MIGRATIONS
-from sse_agent.journal.lockfile import Lockfile
+from sse_agent.journal.database import MIGRATIONS
+from sse_agent.journal.lockfile import LOCK, Lockfile
 from sse_agent.printable import byte_count, duration
 
 NAME = "journal"
@@ -18,7 +18,7 @@ def check(settings: Settings, status: dict[str, Any] | None) -> Check:
     """`status` is the running agent's, None if none runs. Raises OSError."""
     if status is not None:
         return ok(NAME, f"held by the agent that has been running for {duration(status['seconds'])}")
-    path, lock = settings.state_dir / JOURNAL, settings.state_dir / "journal.lock"
+    path, lock = settings.state_dir / JOURNAL, settings.state_dir / LOCK
     journal_id = ""
     if lock.exists():
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from sse_agent.clock import SystemClock
-from sse_agent.desk import Desk
+from sse_agent.desk import Desk, Json
 from sse_agent.errors import CannotStart, ExitCode
 from sse_agent.events import Feed
 from sse_agent.journal import opened_at_rest
@@ -17,8 +17,6 @@ from sse_agent.localapi import ANSWER_LIMIT, WITHIN_S, LocalApi, socket_name
 STARTING_S = 5.0
 """An agent that starts holds its journal before it listens; so does, for a moment, another one who asks."""
 AGAIN_S = 0.1
-
-Json = dict[str, Any]
 
 
 def ask(state_dir: Path, do: str, **members: Any) -> Json:

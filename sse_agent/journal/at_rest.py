@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sse_agent.clock import Clock
+from sse_agent.config import JOURNAL
 from sse_agent.errors import CannotStart, ExitCode
-from sse_agent.journal.database import JOURNAL, Journal, about, connected, held
+from sse_agent.journal.database import Journal, about, connected, held
 
 
 @asynccontextmanager

@@ -16,14 +16,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import anyio
 
 from sse_agent.clock import Clock, timestamp
+from sse_agent.config import JOURNAL
 from sse_agent.errors import AgentError, CannotStart, ErrorCode, ExitCode, TryAgain
 from sse_agent.journal import damage
-from sse_agent.journal.lockfile import Lockfile
+from sse_agent.journal.lockfile import LOCK, Lockfile
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-JOURNAL = "journal.db"
 
 MIGRATIONS = ("schema.sql", "prefix.sql", "wishes.sql")
 """Applied in order, each in one transaction; `user_version` counts them."""
@@ -224,7 +223,7 @@ async def connected(path: Path, clock: Clock, client_id: str) -> AsyncIterator[J
 
 def _lock(state_dir: Path) -> Lockfile:
     try:
-        return Lockfile(state_dir / "journal.lock")
+        return Lockfile(state_dir / LOCK)
     except BlockingIOError:
         message = (
             f"another sse-agent is running with the state directory {state_dir}; stop it first, "
