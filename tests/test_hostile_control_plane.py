@@ -50,7 +50,7 @@ from tests.doubles.shelf import Kept, Shelf
 from tests.doubles.tus_server import Exchange, TusServer
 
 MIB = 1024 * 1024
-WITHIN_S = 60.0
+WITHIN_S = 20.0
 LOOK_EVERY_S = 0.005
 STEP_S = 1.0
 LONGEST_WAIT_S = 15 * 60 + 60

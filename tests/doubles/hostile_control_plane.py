@@ -258,8 +258,8 @@ async def hang(there: HostileControlPlane, request: Request) -> None:
     await request.gone()
 
 
-async def drip(there: HostileControlPlane, request: Request) -> None:
-    there.is_silent = True
+async def drip(_: HostileControlPlane, request: Request) -> None:
+    # Not silent: the bound on such a body is one of real time, and the test's clock must not outrun it.
     await request.send(b"HTTP/1.1 503 No\r\nContent-Length: 1000000\r\n\r\n")
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         while True:
