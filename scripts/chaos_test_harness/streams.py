@@ -22,9 +22,24 @@ async def stream_compressed(exchange: Exchange) -> None:
     await exchange.hole()
 
 
+async def greeting_cut(exchange: Exchange) -> None:
+    """The stream ends within a HELLO or a heartbeat, in order or by a cut."""
+    if _commands([exchange.block]):
+        await exchange.say_event(exchange.block)
+        return
+    await _end_within(exchange, 0)
+
+
 async def event_cut(exchange: Exchange) -> None:
-    """The stream ends within an event, in order or by a cut."""
-    least = len(exchange.block) // 2 if _commands([exchange.block]) else 0
+    """The stream ends within a command: far enough for its ID to be there."""
+    # Greetings have a misbehaviour of their own: a stream that was cut begins with one, and they would take most cuts.
+    if not _commands([exchange.block]):
+        await exchange.say_event(exchange.block)
+        return
+    await _end_within(exchange, len(exchange.block) // 2)
+
+
+async def _end_within(exchange: Exchange, least: int) -> None:
     data = exchange.block[: exchange.chance.randrange(least, len(exchange.block))]
     if data:
         await exchange.say_event(data)
@@ -101,6 +116,7 @@ STREAM_MISBEHAVIOURS: tuple[Misbehaviour, ...] = (
     *(
         Misbehaviour(do.__name__.replace("_", "-"), "event", do, STREAM)
         for do in (
+            greeting_cut,
             event_cut,
             event_commented,
             event_repeated,
