@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sse_agent.control_plane.records import AgentRecord, CommandRecord, MessageRecord, UploadRecord
+from sse_agent.control_plane.records import AgentRecord, CommandRecord, FeedRecord, MessageRecord, UploadRecord
 from sse_agent.messages import EventType
 
 VOLATILE = frozenset({EventType.UPLOAD_PROGRESS, EventType.CLIENT_STATUS})
@@ -204,6 +204,14 @@ class Engine(Protocol):
         self, client_id: str, *, after: int, limit: int, types: Collection[str]
     ) -> Sequence[MessageRecord]:
         """What it reported durably, oldest first, behind serial number `after`; of these types, if any are named."""
+        ...
+
+    async def feed(self, *, after: int, limit: int) -> Sequence[FeedRecord]:
+        """What all agents reported durably, oldest first, behind serial number `after`."""
+        ...
+
+    async def feed_end(self) -> int:
+        """The serial number of the newest; 0 if there is none. `feed` has everything up to it."""
         ...
 
     async def prune(self) -> None:

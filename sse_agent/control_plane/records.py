@@ -90,3 +90,12 @@ class MessageRecord(Record):
     n: int
     recorded_at: str
     message: dict[str, Any]
+
+
+class FeedRecord(Record):
+    """One reported message, whoever reported it. `n` rises over all agents, with holes."""
+
+    n: int
+    client_id: str
+    recorded_at: str
+    message: dict[str, Any]

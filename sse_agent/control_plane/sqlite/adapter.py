@@ -1,14 +1,16 @@
 """The engine on SQLite: each call is one work of the writer thread; then the listener is told."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from sse_agent.clock import Clock
 from sse_agent.control_plane import engine
+from sse_agent.control_plane.documents import Document, Entry
 from sse_agent.control_plane.engine import Greeting, Order, QueuedCommand, Report, Speaker, Ticket, Verdict
 from sse_agent.control_plane.fencing import Ruling
-from sse_agent.control_plane.records import AgentRecord, CommandRecord, MessageRecord, UploadRecord
-from sse_agent.control_plane.sqlite import claims, commands, queries, reports, retention
+from sse_agent.control_plane.records import AgentRecord, CommandRecord, FeedRecord, MessageRecord, UploadRecord
+from sse_agent.control_plane.sqlite import claims, commands, documents, queries, reports, retention
 from sse_agent.control_plane.sqlite.database import Database, Transaction
 from sse_agent.control_plane.sqlite.volatile import Progress, VolatileKeys
 from sse_agent.messages import EventType
@@ -17,7 +19,7 @@ _NEW_JOURNAL = (Ruling.JOURNAL_LOST, Ruling.READMITTED)
 
 
 class SqliteEngine:
-    """Implements `engine.Engine`. Open it, use it, close it."""
+    """Implements `engine.Engine` and `documents.Documents`. Open it, use it, close it."""
 
     def __init__(self, path: Path, clock: Clock, listener: engine.Listener, *, queue_limit: int) -> None:
         self._database = Database(path, clock)
@@ -108,8 +110,40 @@ class SqliteEngine:
     ) -> Sequence[MessageRecord]:
         return await self._database.run(queries.messages, client_id, after, limit, types)
 
+    async def feed(self, *, after: int, limit: int) -> Sequence[FeedRecord]:
+        return await self._database.run(queries.feed, after, limit)
+
+    async def feed_end(self) -> int:
+        return await self._database.run(queries.feed_end)
+
     async def prune(self) -> None:
         await self._database.run(retention.prune)
+        await self._database.run(documents.prune)
+
+    # --- documents.Documents ---
+
+    async def document(self, kind: str, key: str) -> Document | None:
+        return await self._database.run(documents.one, kind, key)
+
+    async def documents(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[Document]:
+        return await self._database.run(documents.page, kind, after, limit)
+
+    async def put(
+        self, kind: str, key: str, body: bytes, *, version: int, expires_at: datetime | None = None
+    ) -> Document:
+        return await self._database.run(documents.put, kind, key, body, version, expires_at)
+
+    async def remove(self, kind: str, key: str, *, version: int) -> None:
+        await self._database.run(documents.remove, kind, key, version)
+
+    async def append(self, log: str, body: bytes, *, key: str | None = None) -> int:
+        return await self._database.run(documents.append, log, body, key)
+
+    async def entries(self, log: str, *, after: int = 0, limit: int = 1000) -> Sequence[Entry]:
+        return await self._database.run(documents.entries, log, after, limit)
+
+    async def trim(self, log: str, *, before: datetime) -> int:
+        return await self._database.run(documents.trim, log, before)
 
     def _note(self, client_id: str, report: Report) -> None:
         if report.upload is not None:

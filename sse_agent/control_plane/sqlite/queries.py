@@ -11,6 +11,7 @@ from sse_agent.control_plane.problems import UnknownCommand
 from sse_agent.control_plane.records import (
     AgentRecord,
     CommandRecord,
+    FeedRecord,
     MessageRecord,
     PresenceRecord,
     QueueRecord,
@@ -154,6 +155,26 @@ def messages(
     return [
         MessageRecord(n=row["serial"], recorded_at=row["recorded_at"], message=_object(row["body"])) for row in rows
     ]
+
+
+def feed(tx: Transaction, after: int, limit: int) -> Sequence[FeedRecord]:
+    """What all agents reported durably, oldest first."""
+    rows = tx.all("SELECT * FROM events WHERE serial > ? ORDER BY serial LIMIT ?", after, limit)
+    return [
+        FeedRecord(
+            n=row["serial"],
+            client_id=row["client_id"],
+            recorded_at=row["recorded_at"],
+            message=_object(row["body"]),
+        )
+        for row in rows
+    ]
+
+
+def feed_end(tx: Transaction) -> int:
+    """The serial number of the newest."""
+    row = tx.one("SELECT max(serial) FROM events")
+    return 0 if row is None or row[0] is None else int(row[0])
 
 
 def _json(body: bytes | None) -> dict[str, Any] | None:
