@@ -1,0 +1,138 @@
+"""The identities of all agents: documents, with a short memory in front of them."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from sse_agent.clock import Clock
+from sse_agent.control_plane.documents import Conflict, Documents
+from sse_agent.control_plane.identity.identities import Identity
+from sse_agent.control_plane.problems import AgentDeleted, Unauthenticated, Unavailable
+
+KIND = "identities"
+WAITING = "identities-waiting"
+"""Marks: which identities have something to confirm. Made before and removed after, so one may stand for nothing."""
+REMEMBERED_S = 2.0
+"""How long another instance may still believe in a key that was replaced here."""
+_REMEMBERED = 20_000
+_ATTEMPTS = 20
+_PAGE = 500
+
+Change = Callable[[Identity], Identity]
+
+
+class Registry:
+    """Reads and changes identities. Implements `access.Standings`."""
+
+    def __init__(self, documents: Documents, clock: Clock, on_change: Callable[[str], None]) -> None:
+        self._documents = documents
+        self._clock = clock
+        self._on_change = on_change
+        self._memory: OrderedDict[str, tuple[float, Identity | None]] = OrderedDict()
+        self._versions: dict[str, int] = {}
+        """Of agents whose key was replaced or deleted here: tokens with a lower version are void."""
+
+    async def find(self, client_id: str) -> Identity | None:
+        """As it is now."""
+        found = await self._documents.document(KIND, client_id)
+        identity = None if found is None else Identity.model_validate_json(found.body)
+        self._remember(client_id, identity)
+        return identity
+
+    async def create(self, identity: Identity) -> bool:
+        """False: the name is taken."""
+        if identity.waiting is not None:
+            await self._mark(identity.client_id)
+        try:
+            await self._documents.put(KIND, identity.client_id, identity.encode(), version=0)
+        except Conflict:
+            return False
+        self._remember(identity.client_id, identity)
+        return True
+
+    async def change(self, client_id: str, change: Change) -> Identity | None:
+        """What it is after the change, which may be asked for more than once. None: there is no such identity."""
+        for _ in range(_ATTEMPTS):
+            mark = await self._documents.document(WAITING, client_id)
+            found = await self._documents.document(KIND, client_id)
+            if found is None:
+                return None
+            before = Identity.model_validate_json(found.body)
+            after = change(before)
+            if after == before:
+                return after
+            if after.waiting is not None and before.waiting is None:
+                await self._mark(client_id)
+            try:
+                await self._documents.put(KIND, client_id, after.encode(), version=found.version)
+            except Conflict:
+                continue
+            if after.waiting is None and mark is not None:
+                # As it was before the identity was read: a mark for a newer key, made meanwhile, stays.
+                with suppress(Conflict):
+                    await self._documents.remove(WAITING, client_id, version=mark.version)
+            self._changed(before, after)
+            return after
+        raise Unavailable("too many change this agent's identity at once", retry_after_s=1)
+
+    async def between(self, after: str, last: str) -> dict[str, Identity]:
+        """Those behind `after` up to `last`, by client ID."""
+        found: dict[str, Identity] = {}
+        while True:
+            page = await self._documents.documents(KIND, after=after, limit=_PAGE)
+            for document in page:
+                if document.key > last:
+                    return found
+                found[document.key] = Identity.model_validate_json(document.body)
+            if len(page) < _PAGE:
+                return found
+            after = page[-1].key
+
+    async def waiting(self, after: str, limit: int) -> Sequence[Identity]:
+        """Those with a key that waits to be confirmed, behind `after`."""
+        found: list[Identity] = []
+        while len(found) < limit:
+            marks = await self._documents.documents(WAITING, after=after, limit=_PAGE)
+            for mark in marks:
+                identity = await self.find(mark.key)
+                if identity is not None and identity.waiting is not None:
+                    found.append(identity)
+            if len(marks) < _PAGE:
+                break
+            after = marks[-1].key
+        return found[:limit]
+
+    # --- access.Standings ---
+
+    async def require_key(self, client_id: str, key_version: int) -> None:
+        """Raises Unauthenticated, AgentDeleted."""
+        remembered = self._memory.get(client_id)
+        if remembered is not None and remembered[0] > self._clock.monotonic():
+            identity = remembered[1]
+        else:
+            identity = await self.find(client_id)
+        if identity is not None and identity.status == "deleted":
+            raise AgentDeleted
+        if identity is None or identity.status != "active" or identity.key_version != key_version:
+            raise Unauthenticated(is_missing=False)
+
+    def is_over(self, client_id: str, key_version: int) -> bool:
+        """Whether this instance replaced the key."""
+        return key_version < self._versions.get(client_id, 0)
+
+    async def _mark(self, client_id: str) -> None:
+        found = await self._documents.document(WAITING, client_id)
+        with suppress(Conflict):
+            await self._documents.put(WAITING, client_id, b"", version=found.version if found else 0)
+
+    def _changed(self, before: Identity, after: Identity) -> None:
+        self._remember(after.client_id, after)
+        if after.key_version != before.key_version or after.status != before.status:
+            self._versions[after.client_id] = after.key_version
+            self._on_change(after.client_id)
+
+    def _remember(self, client_id: str, identity: Identity | None) -> None:
+        self._memory[client_id] = (self._clock.monotonic() + REMEMBERED_S, identity)
+        self._memory.move_to_end(client_id)
+        if len(self._memory) > _REMEMBERED:
+            self._memory.popitem(last=False)
