@@ -10,16 +10,17 @@ from typing import Any, Protocol
 import anyio
 
 import sse_agent
-from sse_agent import config, signals
+from sse_agent import config, identity, signals
 from sse_agent.board import Board
 from sse_agent.carrier import Pace, Ways
 from sse_agent.clock import Clock, timestamp
 from sse_agent.config import Settings, origin_of
-from sse_agent.credentials import FixedToken
+from sse_agent.credentials import AccessTokens, FixedToken, key
 from sse_agent.desk import Desk
 from sse_agent.dispatcher import Dispatcher
+from sse_agent.enrolment import Registry
 from sse_agent.errors import Parked, TryAgain
-from sse_agent.events import AgentStarted, AgentStopped, AgentStopping, Feed, JournalTrouble, MessageShown
+from sse_agent.events import AgentStarted, AgentStopped, AgentStopping, Feed, JournalTrouble, KeyUnused, MessageShown
 from sse_agent.files import AllowedFolders
 from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, tries, uploads
 from sse_agent.localapi import LocalApi, status_of
@@ -28,10 +29,11 @@ from sse_agent.notify import Notifier, Pulse, PulsingBell, PulsingClock, supervi
 from sse_agent.parking import Parking
 from sse_agent.presence import Presence
 from sse_agent.progress import ProgressTable
+from sse_agent.rotation import Rotation
 from sse_agent.sender import Sender
 from sse_agent.stream import Stream
 from sse_agent.terminator import Terminator
-from sse_agent.transport import Speaker, Transport, trust
+from sse_agent.transport import Credential, Speaker, Transport, trust
 from sse_agent.tus import TusSession
 from sse_agent.uploader import Servers, Uploader
 
@@ -89,12 +91,12 @@ async def run(settings: Settings, clock: Clock, view: View) -> None:
     async with AsyncExitStack() as stack:
         # First, so that a signal during the start, too, is a request to stop.
         stop = stack.enter_context(signals.stopping())
+        credential = await _credential(settings, clock, feed, stack)
         folders = stack.enter_context(AllowedFolders(settings.allowed_folders))
         journal = await stack.enter_async_context(
             opened(settings.state_dir, origin=settings.origin, client_id=settings.client_id, clock=clock)
         )
         speaker = Speaker(settings.client_id, journal.journal_id, journal.epoch, str(uuid.uuid4()))
-        credential = FixedToken(settings.token.get_secret_value())
         transport = await stack.enter_async_context(
             Transport(settings.control_plane_url, speaker, credential, tls, clock)
         )
@@ -102,7 +104,7 @@ async def run(settings: Settings, clock: Clock, view: View) -> None:
         stack.enter_context(feed.listening(lambda event: board.apply(event, clock.monotonic(), clock.now())))
         feed.emit(await journal.read(_started, settings.control_plane_url, journal.epoch))
         sender_bell = Bell()
-        parts = _wire(settings, clock, feed, board, view, journal, folders, transport, sender_bell)
+        parts = _wire(settings, clock, feed, board, view, journal, folders, transport, sender_bell, credential)
         say = _saying(settings.client_id, clock, feed, journal, sender_bell)
         async with anyio.create_task_group() as viewing:
             viewing.start_soon(view.run, Inside(feed, board, parts.desk, say, stop.ask))
@@ -138,6 +140,20 @@ async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
+async def _credential(settings: Settings, clock: Clock, feed: Feed, stack: AsyncExitStack) -> Credential:
+    """The fixed token, if one is set, else this machine's key. Raises CannotStart."""
+    enrolled = identity.read(settings.state_dir)
+    if settings.token is not None or enrolled is None:
+        if enrolled is not None:
+            feed.emit(KeyUnused(enrolled_as=enrolled.client_id))
+        return FixedToken(settings.token.get_secret_value() if settings.token else "")
+    own = key.load(settings.state_dir, enrolled.key_id)
+    # Not the stream's own context: whoever is handed one may change it.
+    registry = Registry(settings.control_plane_url, trust(settings.ca_file), clock)
+    await stack.enter_async_context(registry)
+    return AccessTokens(own, registry.grant, clock, client_id=enrolled.client_id, issuer=enrolled.issuer)
+
+
 def _wire(
     settings: Settings,
     clock: Clock,
@@ -148,6 +164,7 @@ def _wire(
     folders: AllowedFolders,
     transport: Transport,
     to_sender: Bell,
+    credential: Credential,
 ) -> _Parts:
     """Who rings whom is visible here and nowhere else."""
     stream_pulse, uploader_pulse = Pulse(clock), Pulse(clock)
@@ -226,7 +243,10 @@ def _wire(
     terminator = Terminator(journal, clock, parking, to_terminator, session, servers.token_for)
     pruner = _pruning(journal, clock)
     desk = Desk(journal, feed, on_change=uploads_changed)
-    local = LocalApi(settings.state_dir, desk, lambda: status_of(board, clock.monotonic()))
+    rotate = None
+    if isinstance(credential, AccessTokens):
+        rotate = Rotation(settings.state_dir, credential, transport.rotate_key, feed).rotate
+    local = LocalApi(settings.state_dir, desk, lambda: status_of(board, clock.monotonic()), rotate)
     # A parked uploader waits for the stream, which is looked at.
     alive = {"stream": stream_pulse.look, "uploader": lambda: uploader_pulse.look() or parking.is_parked}
     notifier = Notifier(supervisor(config.environment), board, journal, clock, alive)

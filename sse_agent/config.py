@@ -25,7 +25,9 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
+from sse_agent import identity
 from sse_agent.errors import CannotStart, ExitCode
+from sse_agent.identity import Identity
 from sse_agent.messages import CommandType, Name
 
 S = TypeVar("S", bound=BaseSettings)
@@ -33,6 +35,8 @@ S = TypeVar("S", bound=BaseSettings)
 PREFIX = "SSE_AGENT_"
 SECRETS = ("token", "tus_token")
 JOURNAL = "journal.db"
+OWN = {JOURNAL, identity.IDENTITY, "key.json", "key-next.json"}
+"""Whoever has one of them in a folder has used it as a state directory."""
 _EXPECTED_LIST = 'expected a JSON list, such as ["/srv/outgoing", "/srv/scans"]'
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -118,7 +122,11 @@ class Settings(BaseSettings):
     client_id: Name = Field(
         description="This agent's ID: 1 to 128 letters, digits and . _ ~ -; never reused for another."
     )
-    token: Token = Field(description="The bearer token for the control plane. Never a flag: others could read it.")
+    # Required, but for machines that are enrolled: `load` fills it in.
+    token: Token | None = Field(
+        description="The bearer token for the control plane. Never a flag: others could read it. An agent that was "
+        "enrolled (sse-agent enroll) needs none: it has a key. If there is one, it counts more than the key."
+    )
     state_dir: StateDir
     allowed_folders: list[Annotated[Path, AfterValidator(_absolute)]] = Field(
         min_length=1, description='The only folders that files are read from, as a JSON list: ["/srv/outgoing"].'
@@ -170,6 +178,18 @@ class Settings(BaseSettings):
         return frozenset(origin_of(url) for url in named)
 
 
+class Joining(BaseSettings):
+    """What can be known before a machine is enrolled."""
+
+    model_config = Settings.model_config
+
+    control_plane_url: Annotated[Url, AfterValidator(_without_query)] | None = None
+    client_id: Name | None = None
+    token: Token | None = None
+    state_dir: StateDir
+    ca_file: Path | None = None
+
+
 class Place(BaseSettings):
     """Which agent is meant, for whoever only looks at one."""
 
@@ -185,7 +205,11 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
     expected of it.
     """
     env_file, toml_file = _settings_files(settings_file, directory)
-    settings = _loaded(Settings, flags, env_file, toml_file)
+    env_read, toml_read = (_read_or_skip(path) or Path(os.devnull) for path in (env_file, toml_file))
+    enrolled = identity.read(_loaded(Place, flags, env_read, toml_read).state_dir)
+    settings = _loaded(Settings, flags, env_read, toml_read, of_enrolment(enrolled))
+    if enrolled is not None and settings.token is None:
+        _refuse_another(enrolled, settings)
     own = {
         "state directory": settings.state_dir,
         "settings file": toml_file,
@@ -196,6 +220,33 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
         if path is not None and (what == "state directory" or path.exists()):
             refuse_exposed(what, path, settings.allowed_folders)
     return settings
+
+
+def of_enrolment(enrolled: Identity | None) -> dict[str, Any]:
+    """What an enrolled machine need not be told; whatever else says it counts more."""
+    if enrolled is None:
+        return {}
+    return {"control_plane_url": enrolled.control_plane_url, "client_id": enrolled.client_id, "token": None}
+
+
+def _refuse_another(enrolled: Identity, settings: Settings) -> None:
+    """A key is of use to one agent at one control plane alone. Raises CannotStart, 78."""
+    said = (
+        ("CONTROL_PLANE_URL", settings.control_plane_url, origin_of(enrolled.control_plane_url) == settings.origin),
+        ("CLIENT_ID", settings.client_id, enrolled.client_id == settings.client_id),
+    )
+    for name, value, fits in said:
+        if not fits:
+            message = (
+                f"this machine is enrolled as {enrolled.client_id} at {enrolled.control_plane_url}, but "
+                f"{PREFIX}{name} says {value}; leave that setting out, or enrol anew: sse-agent enroll --again"
+            )
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+
+
+def load_joining(flags: Mapping[str, str], settings_file: Path | None = None) -> Joining:
+    """What is set so far, whatever else is missing. Raises CannotStart."""
+    return _loaded(Joining, flags, *_settings_files(settings_file, None))
 
 
 def load_state_dir(flags: Mapping[str, str], settings_file: Path | None = None) -> Path:
@@ -240,9 +291,12 @@ def _settings_files(named: Path | None, directory: Path | None) -> tuple[Path, P
     return (directory or Path.cwd()) / ".env", settings_file_place(named)
 
 
-def _loaded(model: type[S], flags: Mapping[str, str], env_file: Path, toml_file: Path) -> S:
+def _loaded(
+    model: type[S], flags: Mapping[str, str], env_file: Path, toml_file: Path, last: Mapping[str, Any] | None = None
+) -> S:
+    """`last` are the values that count least."""
     try:
-        return _with_sources(model, flags, env_file, toml_file)()
+        return _with_sources(model, flags, env_file, toml_file)(**(last or {}))
     except ValidationError as error:
         raise CannotStart(explain(error), ExitCode.WRONG_CONFIGURATION) from None
     except SettingsError as error:
@@ -281,6 +335,8 @@ def explain(error: ValidationError, prefix: str = PREFIX) -> str:
     help_ = "Every setting is explained in docs/reference/settings.md."
     if prefix == PREFIX and any(item["type"] == "missing" for item in found):
         help_ = "`sse-agent init` asks for what must be set, and writes it into a settings file.\n" + help_
+    if prefix == PREFIX and any(item["loc"] == ("token",) and item["type"] == "missing" for item in found):
+        help_ = "`sse-agent enroll` makes a key in the token's place, with a code from the control plane.\n" + help_
     return "wrong settings:\n  " + "\n  ".join(lines) + "\n" + help_
 
 
@@ -340,6 +396,7 @@ def _with_sources(model: type[S], flags: Mapping[str, str], env_file: Path, toml
                 EnvSettingsSource(settings_cls),
                 DotEnvSettingsSource(settings_cls, env_file=_read_or_skip(env_file)),
                 TomlConfigSettingsSource(settings_cls, _read_or_skip(toml_file) or Path(os.devnull)),
+                init_settings,
             )
 
     return Loaded
@@ -379,7 +436,7 @@ def _is_inside(path: Path, folder: Path) -> bool:
 def is_of_others(state_dir: Path) -> bool:
     """Whether it is a /tmp or a home that somebody named by mistake: shutting others out would lock them out."""
     names = {entry.name for entry in state_dir.iterdir()} - {"lost+found"}
-    return bool(state_dir.stat().st_mode & stat.S_ISVTX) or (bool(names) and JOURNAL not in names)
+    return bool(state_dir.stat().st_mode & stat.S_ISVTX) or (bool(names) and not names & OWN)
 
 
 def make_state_dir(path: Path) -> None:

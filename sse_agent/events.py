@@ -73,6 +73,32 @@ class StreamLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRenewed(Event):
+    """The access token was renewed, and with it the stream: the next one was opened before the last was closed."""
+
+    name: ClassVar[str] = "stream.renewed"
+    level: ClassVar[str] = "debug"
+    latest: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotated(Event):
+    """The machine has another key, which the control plane knows; the one before it has ended."""
+
+    name: ClassVar[str] = "agent.key_rotated"
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUnused(Event):
+    """This machine is enrolled, but a fixed token is set, too: that is shown, and the key is not used."""
+
+    name: ClassVar[str] = "agent.key_unused"
+    level: ClassVar[str] = "warning"
+    enrolled_as: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamReset(Event):
     """The control plane does not know our cursor; the whole state is reported again."""
 

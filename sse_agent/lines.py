@@ -270,6 +270,11 @@ SENTENCES: dict[type[Event], Callable[[Any, str], str]] = {
     events.AgentStopped: lambda event, _: f"stopped ({event.reason})",
     events.StreamConnected: _connected,
     events.StreamLost: _lost,
+    events.StreamRenewed: lambda event, _: "the access token was renewed, and the stream with it",
+    events.KeyRotated: lambda event, _: f"this machine has a new key; its fingerprint is {event.fingerprint}",
+    events.KeyUnused: lambda event, _: (
+        f"this machine is enrolled as {event.enrolled_as}, but SSE_AGENT_TOKEN is set, and counts more than its key"
+    ),
     events.StreamReset: lambda event, _: f"the control plane lost our place ({event.reason}); all is reported again",
     events.AgentParked: lambda event, _: f"parked: {event.reason}; silent for {duration(event.wait_s)}",
     events.CommandReceived: _received,

@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 from sse_agent import bugs
 from sse_agent.board import Board, Upload
 from sse_agent.desk import DEEDS, Desk, Done, Json
-from sse_agent.errors import CannotStart, GiveUp, TryAgain
+from sse_agent.errors import CannotStart, ErrorCode, GiveUp, TryAgain
 from sse_agent.lifecycle import UploadState
 
 SOCKET = "agent.sock"
@@ -36,7 +36,15 @@ class Wrong(Exception):
 class LocalApi:
     """Answers until cancelled; see docs/reference/local-api.md."""
 
-    def __init__(self, state_dir: Path, desk: Desk, status: Callable[[], Json]) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        desk: Desk,
+        status: Callable[[], Json],
+        rotate: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
+        """`rotate` replaces the machine's key, and returns the new one's fingerprint; None where there is none."""
+        self._rotate = rotate
         self._path = state_dir / SOCKET
         self._desk = desk
         self._status = status
@@ -130,6 +138,12 @@ class LocalApi:
     async def _dead_letters(self, request: Json) -> Json:
         return await self._desk.dead_letters(_count(request, "limit", 100))
 
+    async def _rotate_key(self, _: Json) -> Json:
+        if self._rotate is None:
+            reason = "no key is in use: no agent runs here, or it shows a fixed token"
+            raise GiveUp(ErrorCode.WRONG_STATE, reason)
+        return {"fingerprint": await self._rotate()}
+
     async def _revive(self, request: Json) -> Json:
         message_ids = None if request.get("all") is True else _texts(request, "messageIds")
         return {"count": await self._desk.revive_dead_letters(message_ids)}
@@ -142,6 +156,7 @@ _ANSWERS: dict[str, Callable[[LocalApi, Json], Awaitable[Json]]] = {
     **dict.fromkeys(DEEDS, LocalApi._deed),
     "dead-letters": LocalApi._dead_letters,
     "send-dead-letters": LocalApi._revive,
+    "rotate-key": LocalApi._rotate_key,
 }
 
 

@@ -16,9 +16,11 @@ from sse_agent.events import (
     JournalTrouble,
     StreamConnected,
     StreamLost,
+    StreamRenewed,
     StreamReset,
 )
 from sse_agent.eventstream import StreamEvent
+from sse_agent.handover import carried
 from sse_agent.journal import Journal, inbox
 from sse_agent.journal.database import set_about
 from sse_agent.journal.inbox import Arrival
@@ -46,7 +48,7 @@ OnHello = Callable[[Hello], Awaitable[None]]
 
 
 class Stream:
-    """Holds one stream, for ever."""
+    """Holds one stream, for ever; two for a moment when the access token is renewed."""
 
     def __init__(
         self,
@@ -81,8 +83,8 @@ class Stream:
             if self._parking.reason is not None:
                 await self._keep_silent(self._parking.reason, parkings)
                 parkings += 1
-            connection = _Connection(self)
-            cause = await connection.carry()
+            connection = await carried(lambda before: _Connection(self, before), self._clock)
+            cause = connection.cause
             if connection.healthy_s >= HEALTHY_AFTER_S:
                 failures = parkings = 0
             if isinstance(cause, Parked):
@@ -114,9 +116,14 @@ class Stream:
 
 
 class _Connection:
-    """One stream from GET to its end. `carry` says why it ended."""
+    """One stream from GET to its end; `cause` says why it ended. It renews `before`, if there is one."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, before: "_Connection | None" = None) -> None:
+        self.due, self.stands, self.ended = anyio.Event(), anyio.Event(), anyio.Event()
+        self._before = before
+        self._scope: anyio.CancelScope | None = None
+        self._token: str | None = None
+        self._renew_at: float | None = None
         self._transport = stream._transport
         self._journal = stream._journal
         self._feed = stream._feed
@@ -127,10 +134,10 @@ class _Connection:
         self._on_hello = stream._on_hello
         self._on_command = stream._on_command
         self._hello: Hello | None = None
-        self._asked_at = self._hello_at = self._last_life_at = self._clock.monotonic()
+        self._asked_at = self._hello_at = self._last_life_at = self._healthy_from = self._clock.monotonic()
         self._answered_at: float | None = None
         self._cursor: EventId | None = None
-        self._cause: TryAgain = TryAgain("the control plane ended the stream")
+        self.cause: TryAgain = TryAgain("the control plane ended the stream")
         self._lived_on = False
         self._is_at_odds = False
         self.retry_s: float | None = None
@@ -147,21 +154,35 @@ class _Connection:
 
     @property
     def healthy_s(self) -> float:
-        """Seconds from HELLO to the last sign of life."""
-        return self._last_life_at - self._hello_at if self._hello else 0.0
+        """Seconds from HELLO, of the first of those that renewed each other, to the last sign of life."""
+        before_s = self._before.healthy_s if self._before else 0.0
+        return self._last_life_at - self._healthy_from if self._hello else before_s
 
-    async def carry(self) -> TryAgain:
-        """Read until it breaks; never raises TryAgain, returns it."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._watch, group.cancel_scope)
-            try:
-                await self._read()
-            except TryAgain as cause:
-                self._cause = cause
-            group.cancel_scope.cancel()
-        return self._cause
+    @property
+    def must_stop(self) -> bool:
+        """Whether the agent has to park."""
+        return isinstance(self.cause, Parked)
 
-    async def _watch(self, scope: anyio.CancelScope) -> None:
+    async def carry(self) -> None:
+        """Read until it breaks; never raises TryAgain, it becomes `cause`."""
+        try:
+            with anyio.CancelScope() as self._scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._watch)
+                    try:
+                        await self._read()
+                    except TryAgain as cause:
+                        self.cause = cause
+                    group.cancel_scope.cancel()
+        finally:
+            self.ended.set()
+
+    def close(self) -> None:
+        """It ends as soon as what is being received is in the journal."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _watch(self) -> None:
         """Break the stream for silence, after the machine slept, or when another part of the agent was told to park."""
         wall, monotonic = self._clock.now(), self._clock.monotonic()
         while True:
@@ -171,11 +192,16 @@ class _Connection:
             wall, monotonic = self._clock.now(), self._clock.monotonic()
             cause = self._trouble(has_slept=slept)
             if cause is not None:
-                self._cause = cause
-                scope.cancel()
+                self.cause = cause
+                self.close()
+            if self._renew_at is not None and self._hello and self._clock.monotonic() >= self._renew_at:
+                self.due.set()
 
     def _trouble(self, *, has_slept: bool) -> TryAgain | None:
         now = self._clock.monotonic()
+        if self._before is not None and self._parking.reason is not None:
+            # Whoever comes back from silence is parked until HELLO; whoever renews a stream is not.
+            return Parked(self._parking.reason)
         if self._hello is None:
             return self._slowness(now)
         silent_s = now - self._last_life_at
@@ -201,12 +227,14 @@ class _Connection:
     async def _read(self) -> None:
         stored = await self._journal.read(inbox.cursor)
         self._cursor = parse_event_id(stored) if stored else None
-        async with self._transport.stream(stored, self._note_life) as stream:
+        renewed = self._before._token if self._before else None
+        async with self._transport.stream(stored, self._note_life, instead_of=renewed) as stream:
             self._answered_at = self._clock.monotonic()
+            self._token, self._renew_at = stream.token, stream.renew_at
             try:
                 await self._take_all(stream)
             finally:
-                self.retry_s = stream.retry_s
+                self.retry_s = stream.retry_s if stream.retry_s is not None else self.retry_s
 
     async def _take_all(self, stream: CommandStream) -> None:
         async with aclosing(stream.events()) as events:
@@ -257,15 +285,35 @@ class _Connection:
             raise TryAgain(f"the control plane's HELLO is malformed: {wrong.message}") from None
         if hello.protocol != 1:
             raise TryAgain(f"the control plane speaks protocol {hello.protocol}; this agent speaks 1")
-        self._on_accepted()
-        if hello.reset is not None and not hello.resume:
+        if self._before is not None:
+            await self._take_over(self._before)
+        is_reset = hello.reset is not None and not hello.resume
+        is_renewal = self._before is not None and not is_reset
+        if not is_renewal:
+            self._on_accepted()
+        if hello.reset is not None and is_reset:
             await self._reset(hello.reset, hello.reason or "")
         elif self._cursor is None:
             await self._adopt(_before_first(hello))
         self._hello, self._hello_at = hello, self._clock.monotonic()
-        self._parking.leave()
-        await self._on_hello(hello)
-        self._feed.emit(StreamConnected(transport="sse", resumed=hello.resume, latest=hello.latest))
+        self._healthy_from = self._before._healthy_from if self._before else self._hello_at
+        if is_renewal:
+            self._feed.emit(StreamRenewed(latest=hello.latest))
+        else:
+            self._parking.leave()
+            await self._on_hello(hello)
+            self._feed.emit(StreamConnected(transport="sse", resumed=hello.resume, latest=hello.latest))
+        # Else each would keep all that came before it.
+        self._before = None
+        self.stands.set()
+
+    async def _take_over(self, before: "_Connection") -> None:
+        """Only one of the two may move the cursor. What the one before received meanwhile is a duplicate to us."""
+        before.close()
+        await before.ended.wait()
+        self._lived_on, self.retry_s = before._lived_on, before.retry_s
+        stored = await self._journal.read(inbox.cursor)
+        self._cursor = parse_event_id(stored) if stored else None
 
     async def _reset(self, reset: Reset, reason: str) -> None:
         """The control plane does not know our cursor: its own counts, and outcomes since then are sent again."""

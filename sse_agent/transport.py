@@ -20,7 +20,16 @@ import httpx
 import truststore
 
 from sse_agent.clock import Clock
-from sse_agent.errors import CannotStart, ExitCode, NotAllowedNow, Parked, TryAgain, Unauthorized
+from sse_agent.errors import (
+    CannotStart,
+    ErrorCode,
+    ExitCode,
+    GiveUp,
+    NotAllowedNow,
+    Parked,
+    TryAgain,
+    Unauthorized,
+)
 from sse_agent.eventstream import EventStreamGuard, StreamEvent, check_response, read_events
 from sse_agent.messages import EnvelopeBytes
 from sse_agent.retry import parse_http_date, parse_retry_after
@@ -33,6 +42,10 @@ _POST_DEADLINE_S = 90.0
 _ANSWER_WITHIN_S = 30.0
 _CONNECT_S = 10.0
 _WORDS_LIMIT = 200
+WRONG_PROXY = (
+    "the environment's proxy settings can't be used: expected http:// or https:// URLs in HTTPS_PROXY, "
+    "HTTP_PROXY and ALL_PROXY, and host names or addresses in NO_PROXY"
+)
 # httpx looks at the Location of every redirect, followed or not, and what it raises then is none of its HTTPErrors.
 _NO_LOCATION = "the control plane answered a redirect to what is no URL"
 
@@ -44,8 +57,12 @@ class Credential(Protocol):
         """The token to show now."""
         ...
 
-    async def refreshed(self) -> str:
-        """The token to show after a 401."""
+    async def refreshed(self, refused: str) -> str:
+        """Another token than that one: after a 401, or to renew a stream."""
+        ...
+
+    def renew_at(self, token: str) -> float | None:
+        """The monotonic instant at which a stream opened with that token should be opened anew; None: never."""
         ...
 
 
@@ -83,7 +100,17 @@ class BatchRefused(TryAgain):
 class CommandStream:
     """An open stream. Iterating raises TryAgain when it breaks and ends when the control plane ends it."""
 
-    def __init__(self, response: httpx.Response, on_bytes: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        response: httpx.Response,
+        on_bytes: Callable[[], None],
+        *,
+        token: str = "",
+        renew_at: float | None = None,
+    ) -> None:
+        """`renew_at`: the monotonic instant at which the next one should be opened, with another token than this."""
+        self.token = token
+        self.renew_at = renew_at
         self._response = response
         self._on_bytes = on_bytes
         self._guard = EventStreamGuard()
@@ -143,7 +170,7 @@ class Transport:
                 headers=headers,
                 timeout=httpx.Timeout(_CONNECT_S, read=None),
                 follow_redirects=False,
-                cookies=_no_cookies(),
+                cookies=no_cookies(),
             )
             self._posting = httpx.AsyncClient(
                 verify=tls,
@@ -151,15 +178,11 @@ class Transport:
                 timeout=httpx.Timeout(30.0, connect=_CONNECT_S),
                 limits=httpx.Limits(max_connections=4, keepalive_expiry=50),
                 follow_redirects=False,
-                cookies=_no_cookies(),
+                cookies=no_cookies(),
             )
         except (ImportError, ValueError, httpx.InvalidURL):
             # Its text may hold the proxy's password.
-            message = (
-                "the environment's proxy settings can't be used: expected http:// or https:// URLs in HTTPS_PROXY, "
-                "HTTP_PROXY and ALL_PROXY, and host names or addresses in NO_PROXY"
-            )
-            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+            raise CannotStart(WRONG_PROXY, ExitCode.WRONG_CONFIGURATION) from None
 
     async def __aenter__(self) -> "Transport":
         return self
@@ -170,36 +193,44 @@ class Transport:
             await self._posting.aclose()
 
     @asynccontextmanager
-    async def stream(self, cursor: str | None, on_bytes: Callable[[], None]) -> AsyncIterator[CommandStream]:
+    async def stream(
+        self, cursor: str | None, on_bytes: Callable[[], None], *, instead_of: str | None = None
+    ) -> AsyncIterator[CommandStream]:
         """The command stream from behind `cursor`; `on_bytes` is called at every sign of life.
 
+        `instead_of`: the token of the stream that this one renews; it is opened with another.
         Raises TryAgain, or Parked, as the contract's table of answers says.
         """
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if cursor is not None:
             headers["Last-Event-ID"] = cursor
-        response = await self._open(f"{self._agent_url}/stream", headers)
+        response, token = await self._open(f"{self._agent_url}/stream", headers, instead_of)
         try:
             check_response(response)
             _keep_alive(response)
-            yield CommandStream(response, on_bytes)
+            yield CommandStream(response, on_bytes, token=token, renew_at=self._credential.renew_at(token))
         finally:
             with anyio.CancelScope(shield=True), suppress(httpx.HTTPError):
                 await response.aclose()
 
-    async def _open(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
-        """The answer to the GET, 200 only; follows redirects within the origin, answers one 401 by a fresh token."""
-        token, is_fresh = await self._credential.current(), False
+    async def _open(self, url: str, headers: Mapping[str, str], instead_of: str | None) -> tuple[httpx.Response, str]:
+        """The answer to the GET, 200 only, and the token it was got with.
+
+        Follows redirects within the origin, answers one 401 by a fresh token.
+        """
+        credential = self._credential
+        token = await (credential.current() if instead_of is None else credential.refreshed(instead_of))
+        is_fresh = False
         here, redirects = httpx.URL(url), 0
         while True:
             response = await self._get(here, {**headers, "Authorization": f"Bearer {token}"})
             if response.status_code == 200:
-                return response
+                return response, token
             error, target = await self._reject(response, here)
             if target is not None and redirects < _REDIRECTS:
                 here, redirects = target, redirects + 1
             elif isinstance(error, Unauthorized) and not is_fresh:
-                token, is_fresh = await self._credential.refreshed(), True
+                token, is_fresh = await credential.refreshed(token), True
             else:
                 raise error
 
@@ -214,7 +245,7 @@ class Transport:
 
     async def _reject(self, response: httpx.Response, here: httpx.URL) -> tuple[TryAgain, httpx.URL | None]:
         try:
-            body = await _read(response, _REFUSAL_WITHIN_S)
+            body = await read_answer(response, _REFUSAL_WITHIN_S)
         finally:
             await response.aclose()
         target = _redirect(response, here)
@@ -240,9 +271,19 @@ class Transport:
         response, answer = await self._send(f"uploads/{file_id}/token", b"{}", str(uuid.uuid4()))
         if response.status_code == 404 and problem_slug(response, answer):
             return None
-        token = _json(answer).get("token") if response.status_code == 201 else None
+        token = json_object(answer).get("token") if response.status_code == 201 else None
         if isinstance(token, str) and token.isascii() and token.isprintable() and 0 < len(token) <= 8192:
             return token
+        raise self._not_now(response, answer)
+
+    async def rotate_key(self, request: Mapping[str, Any]) -> None:
+        """The control plane takes another key of this agent, too. Raises GiveUp if it does not, TryAgain if not now."""
+        response, answer = await self._send("key", json.dumps(request).encode(), str(uuid.uuid4()))
+        slug = problem_slug(response, answer)
+        if response.status_code == 200 and json_object(answer).get("clientId") == self._speaker.client_id:
+            return
+        if response.status_code in (400, 422) and slug:
+            raise GiveUp(ErrorCode.NOT_ALLOWED, f"the control plane does not take the new key: {slug}")
         raise self._not_now(response, answer)
 
     async def _send(self, path: str, body: bytes, key: str) -> tuple[httpx.Response, bytes]:
@@ -252,7 +293,7 @@ class Transport:
             response, answer = await self._send_once(path, body, key, token)
             if response.status_code != 401 or is_last:
                 break
-            token = await self._credential.refreshed()
+            token = await self._credential.refreshed(token)
         return response, answer
 
     async def _send_once(self, path: str, body: bytes, key: str, token: str) -> tuple[httpx.Response, bytes]:
@@ -264,7 +305,7 @@ class Transport:
                 )
                 response = await self._posting.send(request, stream=True)
                 try:
-                    return response, await _read(response, _ANSWER_WITHIN_S)
+                    return response, await read_answer(response, _ANSWER_WITHIN_S)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -277,7 +318,11 @@ class Transport:
     def _single_verdict(self, response: httpx.Response, body: bytes, message_id: str) -> Verdict:
         status = response.status_code
         # A box that answers with what it was sent gives the ID back, but no status.
-        if status in (200, 202) and _json(body).get("id") == message_id and _json(body).get("status") == status:
+        if (
+            status in (200, 202)
+            and json_object(body).get("id") == message_id
+            and json_object(body).get("status") == status
+        ):
             return Verdict(message_id, is_recorded=True)
         slug = problem_slug(response, body)
         if (status, slug) == (409, "in-progress") and "retry-after" not in response.headers:
@@ -289,24 +334,28 @@ class Transport:
     def _batch_verdicts(self, response: httpx.Response, body: bytes, ids: Sequence[str]) -> list[Verdict]:
         if response.status_code in (400, 413, 422) and problem_slug(response, body):
             raise BatchRefused(f"a batch was refused: {response.status_code} {problem_slug(response, body)}")
-        results = _json(body).get("results") if response.status_code == 200 else None
+        results = json_object(body).get("results") if response.status_code == 200 else None
         if not isinstance(results, list) or len(results) != len(ids):
             raise self._not_now(response, body)
         return [_verdict(message_id, result) for message_id, result in zip(ids, results, strict=True)]
 
     def _not_now(self, response: httpx.Response, body: bytes) -> TryAgain:
-        """What an answer that is no success means. Anything unknown is "not now": a box on the way may have said it."""
-        status, slug = response.status_code, problem_slug(response, body)
-        wait_s = parse_retry_after(response.headers.get("retry-after"), _date(response, self._clock.now()))
-        reason = f"the control plane answered {status}" + (f" {slug}" if slug else "")
-        if (status, slug) in _PARKED_BECAUSE:
-            return Parked(_PARKED_BECAUSE[status, slug])
-        if not slug and (status < 300 or "html" in response.headers.get("content-type", "")):
-            reason = f"something on the way answered {status} in the control plane's place (a login page or a proxy?)"
-        elif status == 401:
-            reason += ": the token was not accepted"
-        kind = Unauthorized if status == 401 else NotAllowedNow if status in (403, 404) and slug else TryAgain
-        return kind(reason, retry_after_s=wait_s)
+        return not_now(response, body, self._clock.now())
+
+
+def not_now(response: httpx.Response, body: bytes, now: datetime) -> TryAgain:
+    """What an answer that is no success means. Anything unknown is "not now": a box on the way may have said it."""
+    status, slug = response.status_code, problem_slug(response, body)
+    wait_s = parse_retry_after(response.headers.get("retry-after"), _date(response, now))
+    reason = f"the control plane answered {status}" + (f" {slug}" if slug else "")
+    if (status, slug) in _PARKED_BECAUSE:
+        return Parked(_PARKED_BECAUSE[status, slug])
+    if not slug and (status < 300 or "html" in response.headers.get("content-type", "")):
+        reason = f"something on the way answered {status} in the control plane's place (a login page or a proxy?)"
+    elif status == 401:
+        reason += ": the token was not accepted"
+    kind = Unauthorized if status == 401 else NotAllowedNow if status in (403, 404) and slug else TryAgain
+    return kind(reason, retry_after_s=wait_s)
 
 
 _PARKED_BECAUSE: Mapping[tuple[int, str | None], str] = {
@@ -368,7 +417,7 @@ def _redirect(response: httpx.Response, here: httpx.URL) -> httpx.URL | None:
     return None
 
 
-async def _read(response: httpx.Response, within_s: float) -> bytes:
+async def read_answer(response: httpx.Response, within_s: float) -> bytes:
     """The body, cut at a bound of size and time: nobody may fill our memory with an answer, or hold us with one."""
     parts, size = [], 0
     with anyio.move_on_after(within_s):
@@ -383,7 +432,7 @@ async def _read(response: httpx.Response, within_s: float) -> bytes:
     return b"".join(parts)[:_ANSWER_LIMIT]
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -395,7 +444,7 @@ def problem_slug(response: httpx.Response, body: bytes) -> str | None:
     """The problem's name, only where the answer is a problem document (RFC 9457) of this contract."""
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
         return None
-    return _slug_of(_json(body).get("type"))
+    return _slug_of(json_object(body).get("type"))
 
 
 def _slug_of(kind: object) -> str | None:
@@ -414,7 +463,7 @@ def _verdict(message_id: str, result: object) -> Verdict:
     return Verdict(message_id, is_recorded=status in (200, 202))
 
 
-def _no_cookies() -> CookieJar:
+def no_cookies() -> CookieJar:
     """Nobody here needs any, and whoever answers could fill the jar, and with it every later request."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 

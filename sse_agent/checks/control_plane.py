@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from sse_agent import config
-from sse_agent.checks import clock, peer
+from sse_agent.checks import clock, enrolment, peer
 from sse_agent.checks.deadline import WITHIN_S, within
 from sse_agent.checks.line import Way, way_to
 from sse_agent.checks.report import Check, failed, ok
@@ -47,7 +47,12 @@ def checks(settings: Settings, status: dict[str, Any] | None, now: Clock) -> Ite
             if found.has_failed:
                 return
         # The token is the running agent's to show.
-        token = settings.token.get_secret_value() if status is None else None
+        token = settings.token.get_secret_value() if status is None and settings.token else None
+        if status is None and token is None:
+            token, wrong = enrolment.granted(settings, now, ANSWER)
+            if wrong is not None:
+                yield wrong
+                return
         yield from _ask(client, settings, token, now)
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from sse_agent.checks.report import Check, failed, ok
@@ -38,11 +39,25 @@ def check(settings: Settings, status: dict[str, Any] | None) -> Check:
     return _belonging(settings) or ok(NAME, f"whole, {byte_count(path.stat().st_size)}, free")
 
 
+def owner(state_dir: Path) -> str | None:
+    """The client ID that the journal there belongs to, as far as that can be read; None if there is none."""
+    try:
+        with closing(_connected(state_dir / JOURNAL)) as connection:
+            row = connection.execute("SELECT value FROM about WHERE key = 'client_id'").fetchone()
+    except sqlite3.DatabaseError:
+        return None
+    return None if row is None else str(row[0])
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # Read only, and so without the migration that opening it for good begins with.
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+
+
 def _belonging(settings: Settings) -> Check | None:
     path = settings.state_dir / JOURNAL
     try:
-        # Read only, and so without the migration that opening it for good begins with.
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        with closing(_connected(path)) as connection:
             if connection.execute("PRAGMA user_version").fetchone()[0] > len(MIGRATIONS):
                 return failed(NAME, "written by a newer sse-agent", "install that version again")
             known = dict(connection.execute("SELECT key, value FROM about").fetchall())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sse_agent import config
-from sse_agent.checks import journal
+from sse_agent.checks import enrolment, journal
 from sse_agent.checks.deadline import WITHIN_S, within
 from sse_agent.checks.report import Check, failed, ok, warning
 from sse_agent.config import Settings
@@ -40,13 +40,16 @@ def checks(settings: Settings, status: dict[str, Any] | None) -> Iterator[Check]
     yield state
     if not state.has_failed:
         yield _bounded("journal", lambda: journal.check(settings, status))
+        own_key = _bounded(enrolment.NAME, lambda: enrolment.check(settings))
+        if own_key is not None:
+            yield own_key
     for folder in settings.allowed_folders:
         yield _bounded(f"folder {folder}", lambda folder=folder: _folder(folder))
 
 
-def _bounded(name: str, look: Any) -> Check:
+def _bounded(name: str, look: Any) -> Any:
     try:
-        found: Check = within(WITHIN_S, look)
+        found: Check | None = within(WITHIN_S, look)
     except TimeoutError:
         return failed(name, f"its disk does not answer within {WITHIN_S:.0f} s", "is it a network disk that is away?")
     except OSError as error:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import sse_agent
 from sse_agent import bugs
-from sse_agent.cli import check, init, outbox, running, status, uploads
+from sse_agent.cli import check, conformance, enroll, init, outbox, running, status, uploads
 from sse_agent.cli.arguments import Parser
 from sse_agent.errors import CannotStart, ExitCode
 
@@ -37,6 +37,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=sse_agent.__version__, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for subcommand in (running, init, check, status, uploads, outbox):
+    for subcommand in (running, init, enroll, check, status, uploads, outbox, conformance):
         subcommand.add(commands)
     return parser

@@ -15,7 +15,7 @@ from typing import Any
 
 import platformdirs
 
-from sse_agent import config
+from sse_agent import config, identity
 from sse_agent.cli import check, settings_file
 from sse_agent.cli.arguments import Subcommands, add_settings, given
 from sse_agent.cli.tables import shown_text
@@ -106,6 +106,9 @@ class _Answers:
         self._path = path
         self._can_ask = can_ask
         self._given = given(options)
+        self._enrolled: dict[str, Any] = {}
+        place = self._said("state_dir") or platformdirs.user_state_dir("sse-agent")
+        self._enrolled = config.of_enrolment(identity.read(Path(place).expanduser()))
         self._values: dict[str, Any] = {}
         self._missing: list[str] = []
 
@@ -118,7 +121,9 @@ class _Answers:
                 self._values[name] = self._judged(name, text, lambda text, name=name: config.parse(name, text))  # type: ignore[misc]
         self._answer(_Question("control_plane_url", "Control plane's URL", "", _parser("control_plane_url")))
         self._answer(_Question("client_id", "This agent's ID", _host_name(), _parser("client_id")))
-        self._values["token"] = self._secret("token", "Its token (not shown)", self._options.token_file)
+        # Whoever is enrolled has a key in its place.
+        prompt = "" if self._enrolled else "Its token (not shown)"
+        self._values["token"] = self._secret("token", prompt, self._options.token_file)
         self._answer_folders()
         self._answer(_Question("tus_endpoint", "tus server's endpoint", "", _parser("tus_endpoint"), is_optional=True))
         self._values["tus_token"] = self._secret("tus_token", "", self._options.tus_token_file)
@@ -134,8 +139,9 @@ class _Answers:
         return self._values
 
     def _said(self, name: str) -> str | None:
-        """By a flag or a variable."""
-        return self._given.get(name) or config.environment(config.PREFIX + name.upper()) or None
+        """By a flag, a variable or the enrolment."""
+        said = self._given.get(name) or config.environment(config.PREFIX + name.upper())
+        return said or self._enrolled.get(name)
 
     def _judged(self, name: str, text: str, judge: Callable[[str], Any]) -> Any:
         try:
@@ -170,7 +176,7 @@ class _Answers:
 
     def _secret(self, name: str, prompt: str, file: str | None) -> Any:
         """Only typed without an echo, and never a flag. Without a prompt it is not asked for."""
-        text = _read_secret(file) if file else config.environment(config.PREFIX + name.upper())
+        text = read_secret(file) if file else config.environment(config.PREFIX + name.upper())
         judge = _parser(name)
         if text:
             return self._judged(name, text, judge)
@@ -233,7 +239,7 @@ def _host_name() -> str:
     return re.sub(r"[^a-z0-9._~-]+", "-", short).strip("-")[:128]
 
 
-def _read_secret(name: str) -> str:
+def read_secret(name: str) -> str:
     """The one line of a file, or of standard input."""
     try:
         if name == "-":

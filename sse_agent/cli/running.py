@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sse_agent
 from sse_agent import bugs, config
-from sse_agent.cli import completion
+from sse_agent.cli import completion, link
 from sse_agent.cli.arguments import Subcommands, add_settings, given
 from sse_agent.clock import SystemClock
 from sse_agent.errors import CannotStart, ExitCode
@@ -25,6 +25,7 @@ def add(commands: Subcommands) -> None:
     parser.set_defaults(run=run)
     plane = commands.add_parser("control-plane", help="run the reference control plane", add_help=False)
     plane.set_defaults(run=control_plane)
+    link.add(plane.add_subparsers(metavar="DEED"))
     commands.add_parser("version", help="print the version").set_defaults(run=version)
     completion.add(commands)
 

@@ -16,6 +16,7 @@ from sse_agent.errors import CannotStart, ExitCode
 
 WIDTH = 100
 EXAMPLES: Mapping[str, Any] = {
+    "token": "put-the-token-here",
     "tus_endpoint": "https://uploads.example.com/files/",
     "tus_token": "put-the-token-here",
     "upload_origins": ["https://uploads.example.com"],

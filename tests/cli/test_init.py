@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from sse_agent import cli, config
+from sse_agent import cli, config, identity
 from sse_agent.checks.report import Check, failed, ok
 from sse_agent.cli import check, settings_file
 from sse_agent.errors import ExitCode
+from sse_agent.identity import Identity
 
 TOKEN = "token-of-the-test"
 
@@ -283,3 +284,24 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(Exception, match="no space left"):
         settings_file.write(place, "# new\n")
     assert [(path.name, path.read_text()) for path in tmp_path.glob("*.toml*")] == [("settings.toml", "# by hand\n")]
+
+
+def test_a_machine_that_is_enrolled_is_asked_neither_who_it_is_nor_for_a_token(
+    home: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "default-state").mkdir()
+    who = {"client_id": "warehouse-7-k3x9pd", "control_plane_url": "https://control.example.com"}
+    identity.write(home / "default-state", Identity(**who, issuer="https://control.example.com", key_id="k"))
+    person = Person(monkeypatch, str(home / "outgoing"), "", "", "")
+    assert cli.main(["init"]) == ExitCode.STOPPED
+    assert [prompt.split(" [")[0].rstrip(": ") for prompt in person.asked] == [
+        "Folder that files may be uploaded from",
+        "Another one",
+        "tus server's endpoint",
+        "Where the agent keeps its journal",
+    ]
+    assert person.unseen == []
+    written = tomllib.loads(file.read_text())
+    assert {name: written[name] for name in who} == who
+    assert "token" not in written
+    assert config.load({}).token is None

@@ -1,8 +1,8 @@
-"""What the agent shows the control plane. One fixed bearer token for now; the machine's own key comes to live here."""
+"""One bearer token from the settings, for simple deployments."""
 
 
 class FixedToken:
-    """A token from the settings. There is nothing fresher to be had than what the operator put there."""
+    """There is nothing fresher to be had than what the operator put there."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -14,6 +14,10 @@ class FixedToken:
         """The token to show now."""
         return self._token
 
-    async def refreshed(self) -> str:
+    async def refreshed(self, refused: str) -> str:
         """The token to show after a 401."""
         return self._token
+
+    def renew_at(self, token: str) -> float | None:
+        """Never."""
+        return None

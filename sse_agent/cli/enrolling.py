@@ -1,0 +1,250 @@
+"""What `enroll` does: asks for the code, shows the control plane the key, waits until a person has said yes."""
+
+import argparse
+import json
+import platform
+import random
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+
+from sse_agent import config, enrolment, identity
+from sse_agent.checks import journal
+from sse_agent.cli import settings_edit, settings_file
+from sse_agent.cli.arguments import given
+from sse_agent.cli.asking import from_agent
+from sse_agent.cli.init import read_secret
+from sse_agent.cli.tables import shown_text
+from sse_agent.clock import Clock, SystemClock
+from sse_agent.config import Joining, origin_of
+from sse_agent.credentials import AccessTokens, MachineKey, key
+from sse_agent.enrolment import Enrolled, NotEnrolled, Pending, Refused, Registry, Ticket
+from sse_agent.errors import CannotStart, ExitCode, TryAgain
+from sse_agent.identity import Identity
+from sse_agent.retry import NOT_NOW
+from sse_agent.transport import trust
+
+CONFIRMED_WITHIN_S = 600.0
+ASKED_EVERY_S = (2.0, 4.0)
+TYPED_AT_MOST = 3
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit code. Raises CannotStart."""
+    joining = config.load_joining(given(options), options.settings_file)
+    if options.rotate:
+        return _rotate(joining.state_dir)
+    config.make_state_dir(joining.state_dir)
+    known = _known(joining.state_dir, is_anew=options.again)
+    clock = SystemClock()
+    try:
+        if known is not None and not options.again:
+            return _go_on(known, joining, clock)
+        return _begin(options, joining, known, clock)
+    except KeyboardInterrupt:
+        print()
+        raise CannotStart("not confirmed yet; `sse-agent enroll` goes on waiting", ExitCode.TRY_AGAIN) from None
+
+
+def _begin(options: argparse.Namespace, joining: Joining, known: Identity | None, clock: Clock) -> int:
+    url = joining.control_plane_url or (known.control_plane_url if known else None) or _asked_url()
+    name = options.name or platform.node().partition(".")[0] or "agent"
+    owner = journal.owner(joining.state_dir)
+    if owner is not None:
+        print(f"The journal here belongs to {shown_text(owner)}. To go on as that, take a code that was made for it.")
+    own = key.to_enrol_with(joining.state_dir, is_anew=options.again)
+
+    def enrol(ticket: Ticket) -> Enrolled:
+        return anyio.run(_enrol, joining, url, clock, ticket, own, name)
+
+    enrolled = _by_file(options, enrol) or _by_typing(enrol)
+    found = Identity(client_id=enrolled.client_id, issuer=enrolled.issuer, control_plane_url=url, key_id=own.key_id)
+    identity.write(joining.state_dir, found)
+    key.settle(joining.state_dir)
+    print(f"This machine is enrolled as {found.client_id} at {url}.")
+    _settle_settings(config.settings_file_place(options.settings_file), found)
+    _tell_what_hinders(options, found, owner)
+    return _wait(found, joining, own, clock)
+
+
+def _known(state_dir: Path, *, is_anew: bool) -> Identity | None:
+    """What this machine was enrolled as. What can't be used is no reason against enrolling anew."""
+    try:
+        return identity.read(state_dir)
+    except CannotStart:
+        if is_anew:
+            return None
+        raise
+
+
+def _by_file(options: argparse.Namespace, enrol: Callable[[Ticket], Enrolled]) -> Enrolled | None:
+    """None if no file is named. Raises CannotStart."""
+    file = options.code_file or options.token_file
+    if file is None:
+        return None
+    judge = enrolment.code if options.code_file else enrolment.token
+    try:
+        return enrol(judge(read_secret(file)))
+    except (Refused, ValueError) as refused:
+        raise CannotStart(str(refused), ExitCode.WRONG_CONFIGURATION) from None
+
+
+def _by_typing(enrol: Callable[[Ticket], Enrolled]) -> Enrolled:
+    """A person may mistype it. Raises CannotStart."""
+    _refuse_without_terminal("the pairing code", "--code-file or --token-file FILE (- is standard input)")
+    for _ in range(TYPED_AT_MOST):
+        try:
+            text = input("Pairing code, as the control plane shows it: ")
+            return enrol(enrolment.code(text))
+        except EOFError:
+            print()
+            break
+        except (Refused, ValueError) as refused:
+            if isinstance(refused, Refused) and not refused.is_mistyped:
+                raise CannotStart(str(refused), ExitCode.WRONG_CONFIGURATION) from None
+            print(f"  {refused}")
+    raise CannotStart("without a pairing code nothing was changed", ExitCode.WRONG_CONFIGURATION)
+
+
+def _asked_url() -> str:
+    _refuse_without_terminal("the control plane's address", "--control-plane URL")
+    while True:
+        try:
+            return str(config.parse("control_plane_url", input("Control plane's URL: ").strip()))
+        except EOFError:
+            raise CannotStart("nothing was changed", ExitCode.WRONG_CONFIGURATION) from None
+        except ValueError as wrong:
+            print(f"  {wrong}")
+
+
+def _refuse_without_terminal(what: str, instead: str) -> None:
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        message = f"there is no terminal to ask for {what} on: {instead}"
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+
+
+def _settle_settings(path: Path, found: Identity) -> None:
+    """A settings file that names another agent, or a fixed token, would count more than the identity."""
+    wanted = {"client_id": found.client_id, "control_plane_url": found.control_plane_url, "token": None}
+    if not path.is_file():
+        return
+    try:
+        before = path.read_text("utf-8")
+        after = settings_edit.updated(before, wanted)
+    except (OSError, ValueError):
+        print(f"Correct {shown_text(str(path))} by hand; take out token, and let it say:")
+        print("".join(f"  {name} = {json.dumps(value)}\n" for name, value in wanted.items() if value), end="")
+        return
+    if after != before:
+        kept = settings_file.write(path, after)
+        print(f"{shown_text(str(path))} says so now; as it was, it is kept as {shown_text(str(kept))}.")
+
+
+def _tell_what_hinders(options: argparse.Namespace, found: Identity, owner: str | None) -> None:
+    """What else on this machine speaks of another agent."""
+    still = config.load_joining({}, options.settings_file)
+    if still.token is not None:
+        print("Beware: SSE_AGENT_TOKEN is set, and counts more than the key. Take it out of the environment or .env.")
+    said = {"CLIENT_ID": (still.client_id, found.client_id)}
+    said["CONTROL_PLANE_URL"] = (still.control_plane_url, found.control_plane_url)
+    for name, (value, wanted) in said.items():
+        if value not in (None, wanted):
+            print(f"Beware: SSE_AGENT_{name} says {value}. Take it out of the environment or .env.")
+    if owner not in (None, found.client_id):
+        print(
+            f"Beware: the journal here belongs to {shown_text(owner or '')}, and what is in it is of use to that agent "
+            "alone. Move journal.db* away, or name another state directory."
+        )
+
+
+def _go_on(known: Identity, joining: Joining, clock: Clock) -> int:
+    """It was enrolled before: still to be confirmed, or done."""
+    url = joining.control_plane_url
+    if url is not None and origin_of(url) != origin_of(known.control_plane_url):
+        message = (
+            f"this machine is enrolled as {known.client_id} at {known.control_plane_url}; for another control plane "
+            "give it a state directory of its own (--state-dir), or leave that one: --again"
+        )
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
+    print(f"This machine is enrolled already, as {known.client_id} at {known.control_plane_url}.")
+    print("Nothing was changed. To enrol it anew, with a new key: sse-agent enroll --again", flush=True)
+    return _wait(known, joining, key.load(joining.state_dir, known.key_id), clock)
+
+
+def _rotate(state_dir: Path) -> int:
+    """The agent that runs does it: it is the one whom the control plane listens to."""
+    answer = from_agent(state_dir, b'{"do": "rotate-key"}\n')
+    if answer is None:
+        message = "no agent runs there whose key could be replaced: start it first"
+        raise CannotStart(message, ExitCode.TRY_AGAIN)
+    if not answer["ok"]:
+        error = answer["error"]
+        code = ExitCode.TRY_AGAIN if error["code"] == "TRY_AGAIN" else ExitCode.WRONG_CONFIGURATION
+        raise CannotStart(f"the key was not replaced: {error['message']}", code)
+    print(f"The machine has a new key, and the old one has ended. Its fingerprint: {answer['fingerprint']}")
+    return int(ExitCode.STOPPED)
+
+
+def _ask_for_confirmation(own: MachineKey) -> None:
+    print(f"\nIts key's fingerprint:  {own.fingerprint}\n")
+    print("Compare it with the one that the control plane shows, and say yes there.")
+    print(f"Waiting for that, {CONFIRMED_WITHIN_S / 60:.0f} min at most; Ctrl-C ends the waiting alone.", flush=True)
+
+
+# --- what the control plane is asked ---
+
+
+async def _enrol(joining: Joining, url: str, clock: Clock, ticket: Ticket, own: MachineKey, name: str) -> Enrolled:
+    async with Registry(url, trust(joining.ca_file), clock) as registry:
+        try:
+            enrolled = await registry.enrol(ticket, own, name)
+        except TryAgain as trouble:
+            message = f"{url} can't be asked now: {trouble.reason}; nothing is lost, enrol again"
+            raise CannotStart(message, ExitCode.TRY_AGAIN) from None
+        if registry.clock_words:
+            print(f"Beware: {registry.clock_words}.")
+        return enrolled
+
+
+def _wait(found: Identity, joining: Joining, own: MachineKey, clock: Clock) -> int:
+    """Until the first access token is there: then everything is in order."""
+    anyio.run(_until_confirmed, found, joining, own, clock)
+    print("The control plane accepts its key. Next: sse-agent run")
+    return int(ExitCode.STOPPED)
+
+
+async def _until_confirmed(found: Identity, joining: Joining, own: MachineKey, clock: Clock) -> None:
+    async with AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(Registry(found.control_plane_url, trust(joining.ca_file), clock))
+        tokens = AccessTokens(own, registry.grant, clock, client_id=found.client_id, issuer=found.issuer)
+        await confirmed(tokens, clock, on_pending=lambda: _ask_for_confirmation(own))
+
+
+async def confirmed(tokens: AccessTokens, clock: Clock, *, on_pending: Callable[[], None] = lambda: None) -> None:
+    """Ask until there is a token, for ten minutes at most. Raises CannotStart: 78 when it is refused, 75 in the end."""
+    until, failures, is_told = clock.monotonic() + CONFIRMED_WITHIN_S, 0, False
+    while True:
+        try:
+            await tokens.current()
+        except Pending as pending:
+            trouble: TryAgain = pending
+            wait_s, failures = random.uniform(*ASKED_EVERY_S), 0  # noqa: S311 - nothing secret
+            if not is_told:
+                on_pending()
+            is_told = True
+        except NotEnrolled as refused:
+            raise CannotStart(refused.reason, ExitCode.WRONG_CONFIGURATION) from None
+        except TryAgain as other:
+            trouble, wait_s = other, NOT_NOW.wait_s(failures, at_least_s=other.retry_after_s)
+            failures += 1
+        else:
+            return
+        if clock.monotonic() + wait_s > until:
+            message = (
+                f"{trouble.reason}; not within {CONFIRMED_WITHIN_S / 60:.0f} min. `sse-agent enroll` goes on waiting"
+            )
+            raise CannotStart(message, ExitCode.TRY_AGAIN)
+        await clock.sleep(wait_s)
