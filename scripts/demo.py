@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
+import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -107,6 +108,12 @@ class Plane:
         answer = self._http.post(f"/agents/{CLIENT}/commands", json=body, headers={"Idempotency-Key": key})
         answer.raise_for_status()
         return str(answer.json()["id"])
+
+    def link(self) -> str:
+        """A way into the live page for one person, once."""
+        answer = self._http.post("/signin-links", json={}, headers={"Idempotency-Key": str(uuid.uuid4())})
+        answer.raise_for_status()
+        return str(answer.json()["link"])
 
     def say(self, text: str) -> None:
         """A chat line on the agent's console."""
@@ -245,10 +252,12 @@ def show(rows: list[Row], console: Console) -> bool:
     return good == len(rows)
 
 
-def explain(url: str, token: str) -> str:
+def explain(url: str, token: str, link: str) -> str:
     """How to play with what keeps running."""
     return (
-        "It keeps running. In another terminal, give it commands:\n"
+        "It keeps running. Watch and command it in a browser (the link is good once, for 15 minutes):\n"
+        f"  {link}\n"
+        "or in another terminal:\n"
         f"  curl {url}/api/v1/agents/{CLIENT}/commands -H 'Authorization: Bearer {token}' \\\n"
         f'    -H "Idempotency-Key: $(date +%s%N)" --json '
         '\'{"type": "MESSAGE", "payload": {"text": "hi", "from": "me"}}\'\n'
@@ -278,11 +287,10 @@ def main() -> int:
             console.print(
                 f"The tus server is slowed to {SLOW_RATE // MIB} MiB/s so that you can watch (--fast is not)."
             )
-        if options.keep:
-            console.print(explain(url, service_token), highlight=False, soft_wrap=True)
-            time.sleep(3 if console.is_terminal else 0)
-        agent = stack.enter_context(start_agent(url, agent_token, endpoint, run, console.is_terminal))
         plane = Plane(url, service_token)
+        if options.keep:
+            show_page(plane, url, service_token, console)
+        agent = stack.enter_context(start_agent(url, agent_token, endpoint, run, console.is_terminal))
         try:
             ids = play(plane, names, until, is_fast=options.fast or options.tusd is not None)
             if options.keep:
@@ -299,6 +307,28 @@ def main() -> int:
             stop(agent)
         stored = Stored(endpoint, None if options.tusd else run / "stored")
         return 0 if show(compare(plane, ids, PLACE / "files", stored), console) else 1
+
+
+def show_page(plane: Plane, url: str, token: str, console: Console) -> None:
+    """Say how to play with it; on a desktop the page opens by itself, and whoever sees it there needs no link."""
+    link = plane.link()
+    console.print(explain(url, token, link), highlight=False, soft_wrap=True, markup=False)
+    if not console.is_terminal:
+        return
+    has_desktop = sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if has_desktop:
+        with suppress(webbrowser.Error):
+            # A file opens it, for a link in the arguments of a browser could be read by others on this machine.
+            webbrowser.open(door(plane.link()).as_uri())
+    time.sleep(3)
+
+
+def door(link: str) -> Path:
+    """A page that only we can read and that goes on to the link."""
+    path = PLACE / "run" / "open.html"
+    path.touch(mode=0o600)
+    path.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={link}"><a href="{link}">Open</a>\n')
+    return path
 
 
 def start_tus_server(stack: ExitStack, run: Path, rate: float) -> str:

@@ -1,0 +1,107 @@
+// One upload as one row.
+
+import { h, mark, say } from "./dom.js";
+import { sheet } from "./style.js";
+import { bytes, clockTime, duration, lastPart, percent, shown } from "./text.js";
+
+export const rowSheet = sheet(`
+.upload { display: grid; grid-template-columns: minmax(0, 1fr) 10.25rem; gap: 0 0.75rem; align-content: center; padding: 0 1rem; border-bottom: 1px solid var(--line); }
+.upload:hover { background: color-mix(in srgb, var(--raised) 55%, transparent); }
+.top { display: flex; gap: 0.625rem; align-items: baseline; min-width: 0; }
+.top bdi { font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.size { flex: none; }
+.bar { position: relative; height: 5px; margin: 0.375rem 0; border-radius: 3px; background: var(--raised); overflow: hidden; }
+.bar span { position: absolute; inset-block: 0; inset-inline-start: 0; width: 100%; transform-origin: 0 50%; }
+.bar .sent { background: color-mix(in srgb, var(--accent) 38%, transparent); }
+.bar .confirmed { background: var(--accent); }
+[data-state=waiting] .bar .confirmed { background: var(--warn); }
+[data-state=paused] .bar .confirmed, [data-state=cancelled] .bar .confirmed, [data-state=queued] .bar .confirmed { background: var(--muted); }
+[data-state=failed] .bar .confirmed { background: var(--bad); }
+[data-state=complete] .bar, [data-state=cancelled] .bar { visibility: hidden; height: 0; margin: 0.125rem 0; }
+.said { display: flex; gap: 0.5rem; min-width: 0; }
+.state { flex: none; font-weight: 600; }
+[data-state=uploading] .state { color: var(--accent); } [data-state=waiting] .state { color: var(--warn); }
+[data-state=failed] .state { color: var(--bad); } [data-state=complete] .state { color: var(--good); }
+.details { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--muted); }
+.deeds { display: flex; gap: 0.375rem; align-self: center; justify-content: end; }
+.deeds button { min-height: 2rem; padding: 0 0.625rem; font-size: 0.875rem; }
+.slim .upload { grid-template-columns: minmax(0, 1fr); row-gap: 0.25rem; }
+.slim .deeds { justify-content: start; }
+@media (prefers-reduced-motion: no-preference) { .bar span { transition: transform 400ms linear; } }
+@media (forced-colors: active) { .bar { border: 1px solid CanvasText; } .bar .confirmed { background: CanvasText; } }
+`);
+
+const LABELS = { pause: "Pause", resume: "Resume", retry: "Retry", cancel: "Cancel" };
+const DEEDS = {
+  queued: ["pause", "cancel"], uploading: ["pause", "cancel"], waiting: ["pause", "cancel"], paused: ["resume", "cancel"],
+};
+
+/** `onDeed(fileId, deed)`; `wishOf(fileId)`: what was asked and is not so yet. */
+export function makeRow(onDeed, wishOf) {
+  const title = h("bdi");
+  const size = h("span", { class: "size muted small figures" });
+  const sent = h("span", { class: "sent" });
+  const confirmed = h("span", { class: "confirmed" });
+  const bar = h("div", { class: "bar", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, sent, confirmed);
+  const state = h("span", { class: "state" });
+  const details = h("bdi", { class: "details figures" });
+  const deeds = h("div", { class: "deeds" });
+  const element = h("div", { class: "upload" },
+    h("div", { class: "what" }, h("div", { class: "top" }, title, size), bar, h("div", { class: "said small" }, state, details)), deeds);
+  const buttons = Object.fromEntries(Object.entries(LABELS).map(([deed, label]) => {
+    const button = h("button", { type: "button", text: label, class: deed === "cancel" ? "quiet" : "", onclick: () => onDeed(element.dataset.key, deed) });
+    return [deed, button];
+  }));
+  deeds.append(...Object.values(buttons));
+  const show = (upload) => {
+    const called = shown(lastPart(upload.fileName ?? upload.fileId));
+    const wish = wishOf(upload.fileId);
+    const share = upload.state === "complete" ? 100 : percent(upload.offset, upload.fileSize);
+    say(title, called);
+    mark(title, { title: shown(upload.fileName ?? upload.fileId) });
+    say(size, upload.fileSize === null ? "" : bytes(upload.fileSize));
+    mark(element, { "data-state": upload.state });
+    say(state, wish ? `${wish} …` : upload.state);
+    say(details, detailsOf(upload));
+    mark(details, { title: details.textContent });
+    mark(bar, { "aria-valuenow": share, "aria-label": `${called}, confirmed`, "aria-valuetext": `${upload.state}, ${share} %` });
+    scale(confirmed, upload.state === "complete" ? 1 : part(upload.offset, upload.fileSize));
+    scale(sent, upload.state === "uploading" ? part(upload.bytesSent ?? 0, upload.fileSize) : 0);
+    const possible = DEEDS[upload.state] ?? (upload.state === "failed" && upload.retryable ? ["retry", "cancel"] : []);
+    for (const [deed, button] of Object.entries(buttons)) {
+      mark(button, { hidden: !possible.includes(deed), "aria-label": `${LABELS[deed]} ${called}` });
+      button.disabled = Boolean(wish);
+    }
+  };
+  return { element, show };
+}
+
+function part(some, all) {
+  return all ? Math.min(1, some / all) : 0;
+}
+
+function scale(element, share) {
+  const value = `scaleX(${share.toFixed(4)})`;
+  if (element.style.transform !== value) element.style.transform = value;
+}
+
+/** The rest of the line: how far, how fast, why it waits, and when it tries next. */
+function detailsOf(upload) {
+  const of = upload.fileSize === null ? bytes(upload.offset) : `${percent(upload.offset, upload.fileSize)} % confirmed`;
+  if (upload.isAsked) return "asked for; the agent has not answered yet";
+  if (upload.isLost) return "its agent’s journal was lost: the outcome is not known";
+  if (upload.state === "uploading") {
+    const ahead = Math.max(0, (upload.bytesSent ?? 0) - upload.offset);
+    const words = [of, upload.rate ? `${bytes(upload.rate)}/s` : null, upload.etaSeconds ? `${duration(upload.etaSeconds)} left` : null, ahead ? `${bytes(ahead)} more sent` : null];
+    return words.filter(Boolean).join(" · ");
+  }
+  if (upload.state === "waiting" || upload.state === "queued") {
+    const left = upload.nextTryAt ? (Date.parse(upload.nextTryAt) - Date.now()) / 1000 : null;
+    const next = left === null ? null : left > 0.5 ? `next try in ${duration(left)}` : "next try now";
+    return [next, upload.reason ? shown(upload.reason) : null, upload.offset ? of : null].filter(Boolean).join(" · ");
+  }
+  if (upload.state === "failed") return [shown(upload.message ?? upload.code ?? ""), upload.retryable ? "can be retried" : "given up"].filter(Boolean).join(" · ");
+  if (upload.state === "complete") return [upload.seconds >= 1 ? `in ${duration(upload.seconds)}` : null, clockTime(upload.updatedAt)].filter(Boolean).join(" · ");
+  if (upload.state === "paused") return [of, upload.reason ? shown(upload.reason) : null].filter(Boolean).join(" · ");
+  return clockTime(upload.updatedAt);
+}
