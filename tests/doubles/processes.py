@@ -159,12 +159,13 @@ def world(
     relay: Relay | None = None,
     plane_relay: Relay | None = None,
     hooks_url: str | None = None,
+    hook_secret: str | None = None,
     connected: bool = True,
     **settings: str,
 ) -> Iterator[World]:
     """It runs within the block. Uploads go over `relay`, and what the agent says to the control plane over the other.
 
-    Of tusd's hooks only `pre-finish` is called.
+    Of tusd's hooks only `pre-finish` is called; with `hook_secret` the control plane gets those that it knows.
     """
     files = folder / "files"
     files.mkdir()
@@ -179,7 +180,12 @@ def world(
     url = f"https://127.0.0.1:{port}"
     with ExitStack() as stack:
         store, flags = folder / "stored", ["-hooks-enabled-events=pre-finish"] if hooks_url else []
-        tusd = stack.enter_context(Tusd(store, certificate=certificate, key=key, hooks_url=hooks_url, flags=flags))
+        if hook_secret is not None:
+            hooks_url = f"https://tusd:{hook_secret}@127.0.0.1:{port}/api/v1/tus-hooks"
+            flags = ["-hooks-enabled-events=pre-create,post-create,post-finish,post-terminate"]
+        tusd = stack.enter_context(
+            Tusd(store, certificate=certificate, key=key, hooks_url=hooks_url, flags=flags, trusts=ca)
+        )
         endpoint = relay.in_front_of(tusd.endpoint) if relay else tusd.endpoint
         prefix = "SSE_AGENT_CONTROL_PLANE_"
         plane = Process(
@@ -191,6 +197,7 @@ def world(
                 f"{prefix}SERVICE_TOKEN": service_token,
                 f"{prefix}TLS_CERTIFICATE": str(certificate),
                 f"{prefix}TLS_KEY": str(key),
+                f"{prefix}TUS_HOOK_SECRET": hook_secret or "",
             },
             folder,
         )

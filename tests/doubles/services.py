@@ -71,6 +71,16 @@ class Services:
         found = self._get(f"/agents/{self._client_id}/messages", type=kind, limit=1000)["messages"]
         return [record["message"] for record in found]
 
+    def stored(self, file_id: str) -> list[dict[str, Any]]:
+        """What the tus server's hooks told of that file."""
+        found: list[dict[str, Any]] = self._get(f"/agents/{self._client_id}/uploads/{file_id}/stored")["uploads"]
+        return found
+
+    def readmit(self) -> None:
+        """Let the agent's restored machine in again."""
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        self._http.post(f"/agents/{self._client_id}/readmit", headers=headers).raise_for_status()
+
     def delete(self) -> None:
         """Delete the agent for ever."""
         self._http.delete(f"/agents/{self._client_id}").raise_for_status()

@@ -41,6 +41,7 @@ class Tusd:
         key: Path | None = None,
         hooks_url: str | None = None,
         flags: Sequence[str] = (),
+        trusts: Path | None = None,
     ) -> None:
         self.store = folder
         self.endpoint = ""
@@ -51,6 +52,7 @@ class Tusd:
             self._flags += [f"-tls-certificate={certificate}", f"-tls-key={key}"]
         if hooks_url is not None:
             self._flags.append(f"-hooks-http={hooks_url}")
+        self._environment = {**os.environ, **({} if trusts is None else {"SSL_CERT_FILE": str(trusts)})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
@@ -73,6 +75,7 @@ class Tusd:
         self.store.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
             [self._program, f"-port={port}", *self._flags],
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
