@@ -20,7 +20,7 @@ class Ruling(StrEnum):
     JOURNAL_LOST = "journal-lost"
     """A journal never seen, where another one was bound: that one is lost."""
     READMITTED = "readmitted"
-    """It would be refused, had a person not readmitted it."""
+    """A person readmitted it: it would be refused, or is a later start that may have an older state."""
     REFUSED = "refused"
     """Another instance has a newer state."""
 
@@ -42,7 +42,8 @@ def rule(standing: Standing, speaker: Speaker) -> Ruling:
     if bound == speaker:
         return Ruling.BOUND
     if speaker.journal == bound.journal and speaker.epoch > bound.epoch:
-        return Ruling.TAKES_OVER
+        # A restored machine whose epoch has overtaken the later life's by being started again is still a restored one.
+        return Ruling.READMITTED if standing.is_readmitted else Ruling.TAKES_OVER
     if speaker.journal != bound.journal and not standing.is_seen:
         return Ruling.JOURNAL_LOST
     return Ruling.READMITTED if standing.is_readmitted else Ruling.REFUSED

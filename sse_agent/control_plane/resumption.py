@@ -17,6 +17,10 @@ it was never received: people look and send it again, which is the mistake that 
 open, those between that and `sent_n` were received by a later life that is gone, so they become unknown. The cursor
 is `sent_n` as well.
 
+**Behind.** A later start of the same journal that shows a cursor below `passed_n` is an older state of it (a snapshot
+was restored, or a copy started often enough): whoever wrote that ACK had a higher one. Its epoch lets it in, but what
+the later life did must not be done again, so it is treated as readmitted.
+
 **Unknown cursor** of a known journal (this control plane was restored from a backup, or its database was lost). The
 journal is intact and knows every command by its `id`, so sending one again is harmless and not sending one is not: the
 cursor is `passed_n`. A cursor beyond `last_n` under our own numbering proves that newer commands had the IDs that are
@@ -80,6 +84,14 @@ def plan(queue: Queue, cursor_text: str | None) -> Plan:
         return Plan(known_n)
     is_ahead = cursor is not None and cursor.numbering == queue.numbering and cursor.n > queue.last_n
     return Plan(queue.passed_n, UNKNOWN_CURSOR, is_renumbered=is_ahead)
+
+
+def is_behind(queue: Queue, cursor_text: str | None) -> bool:
+    """Whether a later start shows an older state of its journal than the one that spoke before."""
+    if queue.reset_reason is not None:
+        return False
+    known_n = 0 if cursor_text is None else _known(queue, _parsed(cursor_text))
+    return known_n is not None and known_n < queue.passed_n
 
 
 def _standing_reset(queue: Queue, known_n: int | None) -> Plan:

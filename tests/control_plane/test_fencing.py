@@ -20,11 +20,12 @@ BOUND = Speaker("journal-1", 5, "instance-1")
         (Speaker("journal-2", 9, "instance-2"), True, Ruling.REFUSED),
     ],
 )
-def test_a_readmission_lets_in_only_what_would_be_refused(
+def test_a_readmission_is_for_what_would_be_refused_and_for_a_later_start_which_may_be_a_restored_one_too(
     speaker: Speaker, is_seen: bool, refused_without: Ruling
 ) -> None:
     assert rule(Standing(BOUND, is_seen, is_readmitted=False), speaker) is refused_without
-    readmitted = Ruling.READMITTED if refused_without is Ruling.REFUSED else refused_without
+    is_for_it = refused_without in (Ruling.REFUSED, Ruling.TAKES_OVER)
+    readmitted = Ruling.READMITTED if is_for_it else refused_without
     assert rule(Standing(BOUND, is_seen, is_readmitted=True), speaker) is readmitted
 
 

@@ -116,6 +116,10 @@ class SqliteEngine:
     async def feed_end(self) -> int:
         return await self._database.run(queries.feed_end)
 
+    async def copy(self, target: Path) -> None:
+        """The whole database, into an empty file. Raises Unavailable."""
+        await self._database.copy(target)
+
     async def prune(self) -> None:
         await self._database.run(retention.prune)
         await self._database.run(documents.prune)

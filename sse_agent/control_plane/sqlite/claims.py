@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sse_agent.clock import timestamp
-from sse_agent.control_plane import resumption
+from sse_agent.control_plane import resumption, rows
 from sse_agent.control_plane.engine import Greeting, Speaker, Superseded
 from sse_agent.control_plane.fencing import Ruling, Standing, rule
 from sse_agent.control_plane.problems import AgentDeleted, NewerEpoch, UnknownAgent
@@ -47,7 +47,7 @@ def bind(tx: Transaction, client_id: str, speaker: Speaker) -> Ruling:
     """Let this speaker speak for the agent. Raises NewerEpoch, and what `known` raises."""
     agent = known(tx, client_id)
     seen = tx.one("SELECT 1 FROM journals WHERE client_id = ? AND journal = ?", client_id, speaker.journal)
-    ruling = rule(Standing(_bound(agent), seen is not None, bool(agent["is_readmitted"])), speaker)
+    ruling = rule(Standing(rows.bound(agent), seen is not None, bool(agent["is_readmitted"])), speaker)
     if ruling is Ruling.REFUSED:
         raise NewerEpoch
     if ruling is not Ruling.BOUND:
@@ -64,8 +64,12 @@ def claim(tx: Transaction, client_id: str, speaker: Speaker, cursor: str | None,
     """Bind, place the cursor, and hand out the newest stream's ticket."""
     ruling = bind(tx, client_id, speaker)
     agent = known(tx, client_id)
-    plan = resumption.plan(_queue(agent), cursor)
-    since = _since(agent) if plan.reason is not None else None
+    if ruling is Ruling.TAKES_OVER and resumption.is_behind(rows.queue(agent), cursor):
+        ruling = Ruling.READMITTED
+        _let_go(tx, agent, _RESETS[ruling])
+        agent = known(tx, client_id)
+    plan = resumption.plan(rows.queue(agent), cursor)
+    since = rows.since(agent) if plan.reason is not None else None
     unknown = _place(tx, agent, plan)
     ticket = uuid.uuid4().hex if opens_stream else None
     if ticket is not None:
@@ -78,7 +82,7 @@ def claim(tx: Transaction, client_id: str, speaker: Speaker, cursor: str | None,
 def holder(tx: Transaction, client_id: str, speaker: Speaker, ticket: str | None) -> sqlite3.Row:
     """The agent's row, if this speaker still holds the claim, and this ticket the stream. Raises Superseded."""
     agent = tx.one("SELECT * FROM agents WHERE client_id = ?", client_id)
-    if agent is None or agent["deleted_at"] is not None or _bound(agent) != speaker:
+    if agent is None or agent["deleted_at"] is not None or rows.bound(agent) != speaker:
         raise Superseded
     if ticket is not None and agent["stream"] != ticket:
         raise Superseded
@@ -104,7 +108,7 @@ def delete(tx: Transaction, client_id: str) -> tuple[str, ...]:
 
 def make_unknown(tx: Transaction, client_id: str, *, after_n: int, up_to_n: int) -> tuple[str, ...]:
     """Nobody can tell any more what became of these open commands. A late final ACK still may."""
-    rows = tx.all(
+    ended = tx.all(
         "UPDATE commands SET outcome = 'unknown', finished_at = ?"
         " WHERE client_id = ? AND n > ? AND n <= ? AND outcome IS NULL RETURNING id",
         tx.at,
@@ -112,13 +116,7 @@ def make_unknown(tx: Transaction, client_id: str, *, after_n: int, up_to_n: int)
         after_n,
         up_to_n,
     )
-    return tuple(row["id"] for row in rows)
-
-
-def _bound(agent: sqlite3.Row) -> Speaker | None:
-    if agent["journal"] is None:
-        return None
-    return Speaker(agent["journal"], agent["epoch"], agent["instance"])
+    return tuple(row["id"] for row in ended)
 
 
 def _rebind(tx: Transaction, client_id: str, speaker: Speaker) -> None:
@@ -146,18 +144,11 @@ def _let_go(tx: Transaction, agent: sqlite3.Row, reason: str) -> None:
         client_id,
     )
     unfinished = "state IN ('queued', 'uploading', 'waiting', 'paused')"
-    tx.run(f"UPDATE uploads SET revision = 0, is_lost = {unfinished} WHERE client_id = ?", client_id)  # noqa: S608
-
-
-def _queue(agent: sqlite3.Row) -> resumption.Queue:
-    return resumption.Queue(
-        numbering=agent["numbering"],
-        last_n=agent["last_n"],
-        sent_n=agent["sent_n"],
-        passed_n=agent["passed_n"],
-        floor_n=agent["floor_n"],
-        reset_reason=agent["reset_reason"],
-        reset_n=agent["reset_n"],
+    # A restored journal may have as unfinished what its later life completed: that stands, whatever it says of it.
+    changing = "state <> 'complete'" if reason == resumption.READMITTED else "1"
+    tx.run(
+        f"UPDATE uploads SET revision = 0, is_lost = {unfinished} WHERE client_id = ? AND {changing}",  # noqa: S608
+        client_id,
     )
 
 
@@ -176,13 +167,6 @@ def _place(tx: Transaction, agent: sqlite3.Row, plan: resumption.Plan) -> tuple[
     if plan.after_n > agent["passed_n"]:
         tx.run("UPDATE agents SET passed_n = ? WHERE client_id = ?", plan.after_n, client_id)
     return unknown
-
-
-def _since(agent: sqlite3.Row) -> str:
-    # A reset that is told again names the same instant: what was reported in between moved the marks.
-    if agent["reset_reason"] is not None and agent["reset_since"] is not None:
-        return str(agent["reset_since"])
-    return resumption.report_again_since(agent["reported_at"], agent["recorded_at"])
 
 
 def _note_seen(tx: Transaction, agent: sqlite3.Row) -> None:

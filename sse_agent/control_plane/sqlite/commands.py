@@ -5,15 +5,20 @@ from collections.abc import Sequence
 
 import pydantic_core
 
-from sse_agent.control_plane.engine import AckNews, Order, QueuedCommand, Speaker, Ticket
+from sse_agent.control_plane.engine import (
+    FULL_RETRY_S,
+    PAGE_BYTES,
+    PAGE_COUNT,
+    AckNews,
+    Order,
+    QueuedCommand,
+    Speaker,
+    Ticket,
+)
 from sse_agent.control_plane.problems import IdempotencyKeyReused, QueueFull
 from sse_agent.control_plane.sqlite import claims
 from sse_agent.control_plane.sqlite.database import Transaction
 from sse_agent.messages import AckStatus, parse_event_id
-
-PAGE_COUNT = 100
-PAGE_BYTES = 256 * 1024
-_FULL_RETRY_S = 60
 
 
 def remember_key(tx: Transaction, key: str, digest: bytes) -> bool:
@@ -35,7 +40,7 @@ def queue(tx: Transaction, client_id: str, order: Order, limit: int) -> Ticket:
         n = row["n"] if row else 0
         return Ticket(order.command_id, f"{agent['numbering']}/{n}", is_repeated=True)
     if agent["last_n"] - agent["passed_n"] >= limit:
-        raise QueueFull(f"{limit} commands wait for this agent", retry_after_s=_FULL_RETRY_S)
+        raise QueueFull(f"{limit} commands wait for this agent", retry_after_s=FULL_RETRY_S)
     n = agent["last_n"] + 1
     tx.run("UPDATE agents SET last_n = ? WHERE client_id = ?", n, client_id)
     tx.run(

@@ -99,6 +99,25 @@ class _Job(Generic[T]):
             self._future.set_result(cast("T", self._result))
 
 
+class _Copying(_Job[None]):
+    """A copy of the whole database, between two transactions."""
+
+    def __init__(self, target: Path, future: "asyncio.Future[None]") -> None:
+        super().__init__(lambda _: None, future)
+        self._target = target
+
+    def copy(self, connection: sqlite3.Connection) -> None:
+        """Outside of any transaction."""
+        try:
+            copied = sqlite3.connect(self._target)
+            try:
+                connection.backup(copied)
+            finally:
+                copied.close()
+        except sqlite3.Error as error:
+            self._error = Unavailable(f"the copy can't be written: {error}")
+
+
 class Database:
     """Everything durable. Open it, run works, close it: closing waits for what was asked for before."""
 
@@ -146,15 +165,28 @@ class Database:
         finally:
             self._waiting -= 1
 
+    async def copy(self, target: Path) -> None:
+        """A consistent copy, into an empty file. Nothing else is written meanwhile. Raises Unavailable."""
+        if self._is_closed:
+            raise Unavailable("the control plane is stopping")
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._jobs.put(_Copying(target, future))
+        with anyio.CancelScope(shield=True):
+            await future
+
     def _serve(self, opened: "asyncio.Future[None]") -> None:
         try:
-            self._connection = _connect(self._path)
+            self._connection = connect(self._path)
         except CannotStart as error:
             self._loop.call_soon_threadsafe(opened.set_exception, error)
             return
         self._loop.call_soon_threadsafe(opened.set_result, None)
         while group := self._next_group():
-            self._commit(group)
+            alone = [job for job in group if isinstance(job, _Copying)]
+            if together := [job for job in group if not isinstance(job, _Copying)]:
+                self._commit(together)
+            for job in alone:
+                job.copy(self._connection)
             self._loop.call_soon_threadsafe(_deliver, group)
         self._connection.close()
 
@@ -204,7 +236,8 @@ def _translated(error: BaseException) -> BaseException:
     return error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """The open, migrated database. Raises CannotStart: 75 if another process holds it, 78 if it is none of ours."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)

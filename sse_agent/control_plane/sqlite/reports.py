@@ -80,12 +80,12 @@ def _apply(tx: Transaction, agent: sqlite3.Row, report: Report) -> set[str]:
 
 
 def _note_upload(tx: Transaction, client_id: str, news: UploadNews) -> None:
-    """The higher revision wins."""
+    """The higher revision wins; complete is final, but not what a lost journal said (its revision is 0)."""
     tx.run(
         "INSERT INTO uploads (client_id, file_id, revision, state, details, updated_at) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (client_id, file_id) DO UPDATE SET revision = excluded.revision, state = excluded.state,"
         " details = excluded.details, updated_at = excluded.updated_at, is_lost = 0"
-        " WHERE excluded.revision > uploads.revision",
+        " WHERE excluded.revision > uploads.revision AND (uploads.state <> 'complete' OR uploads.revision = 0)",
         client_id,
         news.file_id,
         news.revision,

@@ -1,12 +1,8 @@
 """What is forgotten, and when. IDs are taken for ever; bodies and events go after `KEPT`."""
 
-from datetime import timedelta
-
 from sse_agent.clock import timestamp
+from sse_agent.control_plane.engine import KEPT
 from sse_agent.control_plane.sqlite.database import Transaction
-
-KEPT = timedelta(days=90)
-"""Longer than agents keep what they may be asked for again (30 days)."""
 
 
 def prune(tx: Transaction) -> None:

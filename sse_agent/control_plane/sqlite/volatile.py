@@ -6,11 +6,9 @@ A restart forgets it: the agent's next report brings the progress back, and a re
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from sse_agent.control_plane.engine import KEYS_KEPT_S, Report, UploadNews, Verdict
+from sse_agent.control_plane.engine import KEYS_KEPT_S, PROGRESS_LIMIT, Report, UploadNews, Verdict
 
 KEYS_LIMIT = 200_000
-PROGRESS_LIMIT = 10_000
-"""Uploads of one agent whose progress is kept."""
 
 
 class VolatileKeys:
