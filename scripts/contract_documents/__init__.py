@@ -1,0 +1,1 @@
+"""The documents that scripts/contract.py writes."""

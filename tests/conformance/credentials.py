@@ -1,0 +1,8 @@
+"""The tokens of a control plane of the tests."""
+
+SERVICE = "service-token"
+
+
+def agent_token(client_id: str) -> str:
+    """An agent's."""
+    return f"token-of-{client_id}"
