@@ -238,6 +238,15 @@ SHAPES: dict[str, dict[str, str]] = {
         "checks[].found": "what was found",
         "checks[].advice": "what to do, or empty",
     },
+    "conformance": {
+        "ok": "false if something is broken",
+        "checks[].name": "the group and the check: `stream.hello`",
+        "checks[].contract": "the sentence of the contract",
+        "checks[].state": "passed, broken or not run",
+        "checks[].found": "what is broken, or missing to run it; else empty",
+        "checks[].exchanges[].sent": "of a broken one: a request, as text, cut short, without tokens",
+        "checks[].exchanges[].came": "what was answered",
+    },
 }
 """What each subcommand prints with --json, by the path of each member; compared with what it prints by tests/cli/."""
 
@@ -253,6 +262,7 @@ EXITS = {
     "uploads cancel": "0 if all that were named were cancelled; 1 if some were refused, or the person said no; 78 without"
     " a person to ask and without `--yes`.",
     "check": "0 if nothing failed, 1 if something did; 78 if the settings themselves are wrong.",
+    "conformance": "0 if nothing is broken, 1 if something is; 75 if nothing answers there.",
     "init": "0 if the settings were written and nothing failed in the check, 1 if something did.",
 }
 

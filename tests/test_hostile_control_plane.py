@@ -312,7 +312,7 @@ BROKEN: dict[str, tuple[str, object, str, str, str]] = {
         "thief",
     ),
     "cookies are kept": (
-        "sse_agent.transport._no_cookies",
+        "sse_agent.transport.no_cookies",
         CookieJar,
         "Answers to the stream's GET",
         "`Set-Cookie`",

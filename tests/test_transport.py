@@ -34,9 +34,13 @@ class Tokens:
     async def current(self) -> str:
         return f"token-{self.count}"
 
-    async def refreshed(self) -> str:
+    async def refreshed(self, refused: str) -> str:
+        assert refused == f"token-{self.count}"
         self.count += 1
         return f"token-{self.count}"
+
+    def renew_at(self, token: str) -> float | None:
+        return 100.0 + self.count if token == f"token-{self.count}" else 0.0
 
 
 @asynccontextmanager
@@ -314,6 +318,24 @@ async def test_a_stream_gets_a_fresh_token_once_also_behind_a_redirect() -> None
             assert (request.target, request.headers["authorization"]) == ("/moved", "Bearer token-2")
             await request.problem(401, "token-expired")
         assert [type(trouble) for trouble in caught] == [Unauthorized]
+
+
+async def test_a_stream_that_renews_another_is_opened_with_another_token_and_knows_when_its_own_is_to_be_renewed() -> (
+    None
+):
+    async with control_plane() as plane, transport_to(plane.url) as transport, anyio.create_task_group() as group:
+
+        async def serve() -> None:
+            for token in ("token-1", "token-2"):
+                request = await plane.stream_request()
+                assert request.headers["authorization"] == f"Bearer {token}"
+                await request.begin_stream()
+
+        group.start_soon(serve)
+        async with transport.stream("k1/7", lambda: None) as first:
+            assert (first.token, first.renew_at) == ("token-1", 101.0)
+            async with transport.stream("k1/7", lambda: None, instead_of=first.token) as second:
+                assert (second.token, second.renew_at) == ("token-2", 102.0)
 
 
 async def test_a_held_stream_holds_up_no_post_and_a_slow_post_no_stream() -> None:

@@ -246,7 +246,9 @@ class _OneStream:
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = pieces
 
-    def stream(self, cursor: str | None, on_bytes: Callable[[], None]) -> AbstractAsyncContextManager[CommandStream]:
+    def stream(
+        self, cursor: str | None, on_bytes: Callable[[], None], *, instead_of: str | None = None
+    ) -> AbstractAsyncContextManager[CommandStream]:
         return self._opened(on_bytes)
 
     @asynccontextmanager
@@ -276,8 +278,9 @@ def _connection(journal: MemoryJournal, transport: _OneStream | None) -> _Connec
 async def _receive(pieces: Sequence[bytes], journal: MemoryJournal) -> None:
     """The whole way into a journal: how it ends is a reason to try again, what is stored is in order and bounded."""
     journal.transact(_empty)
-    cause = await _connection(journal, _OneStream(pieces)).carry()
-    insist(isinstance(cause, TryAgain), f"a stream ended with {cause!r}")
+    connection = _connection(journal, _OneStream(pieces))
+    await connection.carry()
+    insist(isinstance(connection.cause, TryAgain), f"a stream ended with {connection.cause!r}")
     journal.transact(_judge_journal)
 
 

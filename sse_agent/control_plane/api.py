@@ -1,59 +1,48 @@
 """REST: messages in, and what services call. FastAPI; every error is a problem document."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
-import anyio
 import pydantic_core
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
-from sse_agent.clock import Clock, parse_timestamp, timestamp
-from sse_agent.control_plane import problems, receiving
-from sse_agent.control_plane.access import Access
+from sse_agent.clock import Clock, timestamp
+from sse_agent.control_plane import news, problems, receiving
+from sse_agent.control_plane.access import Access, Viewer
+from sse_agent.control_plane.admission import Admission
+from sse_agent.control_plane.asked import Asked
 from sse_agent.control_plane.attendance import Attendance
 from sse_agent.control_plane.bells import Bells, command_topic, rang
-from sse_agent.control_plane.engine import Engine, Order
+from sse_agent.control_plane.engine import Engine
+from sse_agent.control_plane.identity.administration import Administration, asker
+from sse_agent.control_plane.ordering import Ordering
 from sse_agent.control_plane.problems import (
+    AgentDeleted,
     IdempotencyKeyMissing,
     InvalidParameter,
-    InvalidPayload,
-    MalformedRequest,
+    NotAllowed,
     NoUploadTokens,
     Problem,
-    RequestTimeout,
-    TooLarge,
-    UnsupportedMediaType,
+    UnknownAgent,
+    UnknownCommand,
+    UnknownUpload,
 )
-from sse_agent.control_plane.records import CommandRecord, Record
-from sse_agent.errors import ErrorCode, GiveUp
-from sse_agent.messages import (
-    BATCH_BYTES_LIMIT,
-    COMMAND_LIMIT,
-    Envelope,
-    Wire,
-    parse_payload,
-)
+from sse_agent.control_plane.records import AgentRecord, CommandRecord, Record, UploadRecord
+from sse_agent.control_plane.requests import read_body
+from sse_agent.messages import BATCH_BYTES_LIMIT, COMMAND_LIMIT, Wire
 
-BODY_WITHIN_S = 30.0
 WAIT_LIMIT_S = 60.0
 PAGE_LIMIT = 1000
+_NAME = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _KEY = StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")
 
 Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
-
-
-class CommandOrder(Wire):
-    """What a service asks for."""
-
-    type: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
-    payload: dict[str, Any] = Field(default_factory=dict)
-    expires_at: Annotated[str, StringConstraints(max_length=64)] | None = None
-    actor: Annotated[str, StringConstraints(max_length=256)] | None = None
 
 
 class IdempotencyKey(Wire):
@@ -71,13 +60,21 @@ class Api:
         access: Access,
         bells: Bells,
         attendance: Attendance,
+        administration: Administration,
+        ordering: Ordering,
         clock: Clock,
+        admission: Admission | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self._engine = engine
         self._access = access
         self._bells = bells
         self._attendance = attendance
+        self._administration = administration
+        self._ordering = ordering
         self._clock = clock
+        self._admission = admission
+        self._asked = asked
 
     def app(self) -> FastAPI:
         """The application."""
@@ -90,9 +87,9 @@ class Api:
         app.add_api_route(f"{agent}/commands", self.queue, methods=["POST"])
         app.add_api_route(f"{agent}/readmit", self.readmit, methods=["POST"])
         app.add_api_route(f"{agent}/uploads", self.uploads, methods=["GET"])
+        app.add_api_route(f"{agent}/uploads/{{file_id}}", self.upload, methods=["GET"])
         app.add_api_route(f"{agent}/messages", self.messages, methods=["GET"])
         app.add_api_route(agent, self.agent, methods=["GET"])
-        app.add_api_route(agent, self.delete, methods=["DELETE"])
         app.add_api_route("/api/v1/agents", self.agents, methods=["GET"])
         app.add_api_route("/api/v1/commands/{command_id:path}", self.command, methods=["GET"])
         for kind, handler in _HANDLERS.items():
@@ -103,77 +100,103 @@ class Api:
 
     async def receive(self, client_id: str, request: Request) -> Response:
         """Messages of an agent: one, or a batch."""
-        speaker = self._access.require_agent(client_id, request.headers)
+        call = await self._access.require_agent(client_id, request.headers)
         key = _key(request)
         # A batch of the largest size has some room for the object around it.
-        delivery = receiving.read(await _body(request, BATCH_BYTES_LIMIT + 1024), client_id, key)
+        delivery = receiving.read(await read_body(request, BATCH_BYTES_LIMIT + 1024), client_id, key)
         places = delivery.reports
-        verdicts = await self._engine.record(client_id, speaker, list(places.values()))
+        verdicts = await self._engine.record(client_id, call.speaker, list(places.values()))
         self._attendance.seen(client_id)
         status, answer = receiving.answer(delivery, dict(zip(places, verdicts, strict=True)))
         return _json(answer, status)
 
     async def mint_token(self, client_id: str, file_id: str, request: Request) -> Response:
-        """A fresh upload token: this deployment has none."""
-        speaker = self._access.require_agent(client_id, request.headers)
-        await self._engine.verify(client_id, speaker)
-        raise NoUploadTokens
+        """A fresh upload token, if this deployment has any."""
+        call = await self._access.require_agent(client_id, request.headers)
+        await self._engine.verify(client_id, call.speaker)
+        if self._admission is None:
+            raise NoUploadTokens
+        token, until = await self._admission.renew(client_id, file_id)
+        return _json({"token": token, "expiresAt": timestamp(until)}, 201)
 
     # --- services ---
 
     async def queue(self, client_id: str, request: Request) -> Response:
         """A command for an agent, which may be away."""
-        self._access.require_service(request.headers)
-        key, body = _key(request), await _body(request, 2 * COMMAND_LIMIT)
-        order = _order(body)
-        envelope = Envelope(
-            type=order.type,
-            id=key,
-            timestamp=timestamp(self._clock.now()),
-            client_id=client_id,
-            payload=order.payload,
-            expires_at=order.expires_at,
-            actor=order.actor,
-        )
-        encoded = envelope.encode()
-        if len(encoded) > COMMAND_LIMIT:
-            raise TooLarge(f"a command is at most {COMMAND_LIMIT} bytes")
-        ticket = await self._engine.queue(
-            client_id,
-            Order(key, _digest("command", client_id, body), key, order.type, encoded, order.expires_at, order.actor),
-        )
-        return _json({"id": ticket.command_id, "eventId": ticket.event_id}, 202)
+        viewer = self._access.require_viewer(request.headers)
+        viewer.require("command", client_id)
+        if not _NAME.fullmatch(client_id):
+            raise UnknownAgent
+        key, body = _key(request), await read_body(request, 2 * COMMAND_LIMIT)
+        placed = await self._ordering.place(viewer, client_id, key, body)
+        ticket = placed.ticket
+        return _json({"id": ticket.command_id, "eventId": ticket.event_id, "type": placed.type}, 202)
 
     async def command(
         self, command_id: str, request: Request, wait: Annotated[float, Query(ge=0, le=WAIT_LIMIT_S)] = 0.0
     ) -> Response:
         """Outcome and replies; with `wait` it waits for the outcome."""
-        self._access.require_service(request.headers)
+        viewer = self._access.require_viewer(request.headers)
         until = self._clock.monotonic() + wait
         with self._bells.listening(command_topic(command_id)) as bell:
             while True:
                 bell.clear()
                 record: CommandRecord = await self._engine.command(command_id)
+                if not viewer.may("watch", record.client_id):
+                    raise UnknownCommand
                 left_s = until - self._clock.monotonic()
                 if record.outcome is not None or left_s <= 0 or self._bells.is_draining:
-                    return _record(record)
+                    return _record(record if viewer.is_service else _for_people(record))
                 await rang(bell, left_s)
 
     async def agents(self, request: Request, after: str = "", limit: Limit = 100) -> Response:
         """Every agent, in the order of the IDs."""
-        self._access.require_service(request.headers)
-        found = await self._engine.agents(after=after, limit=limit)
-        return _page("agents", [self._attendance.describe(record) for record in found])
+        viewer = self._access.require_viewer(request.headers)
+        found = await self._agents(viewer, after, limit)
+        enrolments = await self._administration.enrolments(after, found[-1].client_id) if found else {}
+        described = [self._attendance.describe(record) for record in found]
+        return _page("agents", [_with(record, enrolments.get(record.client_id)) for record in described])
+
+    async def _agents(self, viewer: Viewer, after: str, limit: int) -> Sequence[AgentRecord]:
+        if "watch" not in viewer.scopes:
+            raise NotAllowed
+        if viewer.agents is None:
+            return await self._engine.agents(after=after, limit=limit)
+        found = []
+        for client_id in sorted(name for name in viewer.agents if name > after)[:limit]:
+            with suppress(UnknownAgent, AgentDeleted):
+                found.append(await self._engine.agent(client_id))
+        return found
 
     async def agent(self, client_id: str, request: Request) -> Response:
         """One agent as last reported."""
-        self._access.require_service(request.headers)
-        return _record(self._attendance.describe(await self._engine.agent(client_id)))
+        self._access.require_viewer(request.headers).require("watch", client_id)
+        record = self._attendance.describe(await self._engine.agent(client_id))
+        return _record(_with(record, await self._administration.enrolment(client_id)))
 
     async def uploads(self, client_id: str, request: Request, after: str = "", limit: Limit = 100) -> Response:
         """Its uploads, in the order of their file IDs."""
-        self._access.require_service(request.headers)
-        return _page("uploads", await self._engine.uploads(client_id, after=after, limit=limit))
+        viewer = self._access.require_viewer(request.headers)
+        viewer.require("watch", client_id)
+        return _page("uploads", await self._uploads(viewer, client_id, after, limit))
+
+    async def upload(self, client_id: str, file_id: str, request: Request) -> Response:
+        """One of its uploads."""
+        viewer = self._access.require_viewer(request.headers)
+        viewer.require("watch", client_id)
+        if not _NAME.fullmatch(file_id):
+            raise UnknownUpload
+        # Behind whatever comes before it: DEL is higher than all that a name can hold.
+        before = f"{file_id[:-1]}{chr(ord(file_id[-1]) - 1)}\x7f"
+        found = await self._uploads(viewer, client_id, before, 1)
+        if not found or found[0].file_id != file_id:
+            raise UnknownUpload
+        return _record(found[0])
+
+    async def _uploads(self, viewer: Viewer, client_id: str, after: str, limit: int) -> Sequence[UploadRecord]:
+        found = await self._engine.uploads(client_id, after=after, limit=limit)
+        named = found if self._asked is None else await self._asked.named(client_id, found)
+        return named if viewer.is_service else [_upload_for_people(record) for record in named]
 
     async def messages(
         self,
@@ -184,61 +207,32 @@ class Api:
         types: Annotated[list[str] | None, Query(alias="type", max_length=20)] = None,
     ) -> Response:
         """What it reported durably, oldest first."""
-        self._access.require_service(request.headers)
+        viewer = self._access.require_viewer(request.headers)
+        viewer.require("watch", client_id)
         found = await self._engine.messages(client_id, after=after, limit=limit, types=types or [])
+        if not viewer.is_service:
+            found = [one.model_copy(update={"message": news.without_upload_ids(one.message)}) for one in found]
         return _page("messages", found)
 
-    async def readmit(self, client_id: str, request: Request) -> Response:
+    async def readmit(
+        self, client_id: str, request: Request, actor: Annotated[str | None, Query(max_length=256)] = None
+    ) -> Response:
         """Let a restored machine in again."""
-        self._access.require_service(request.headers)
-        await self._engine.readmit(client_id, _key(request), _digest("readmit", client_id, b""))
-        return Response(status_code=204)
-
-    async def delete(self, client_id: str, request: Request) -> Response:
-        """Delete an agent for ever."""
-        self._access.require_service(request.headers)
-        await self._engine.delete(client_id)
+        who = asker(self._access.require_manager(request.headers), actor)
+        await self._administration.readmit(who, client_id, _key(request), _digest("readmit", client_id, b""))
         return Response(status_code=204)
 
 
-def _order(body: bytes) -> CommandOrder:
-    try:
-        order = CommandOrder.model_validate(pydantic_core.from_json(body, allow_inf_nan=False))
-        if order.expires_at is not None:
-            parse_timestamp(order.expires_at)
-    except ValidationError as error:
-        raise InvalidParameter(receiving.first_wrong(error, "command")) from None
-    except ValueError as error:
-        raise MalformedRequest(str(error)[:300]) from None
-    try:
-        parse_payload(order.type, order.payload)
-    except GiveUp as wrong_payload:
-        # Of a type that is not known here a newer agent may be the judge.
-        if wrong_payload.code is not ErrorCode.UNKNOWN_TYPE:
-            raise InvalidPayload(wrong_payload.message) from None
-    return order
+def _for_people(record: CommandRecord) -> CommandRecord:
+    return record.model_copy(update={"replies": [news.without_upload_ids(reply) for reply in record.replies]})
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The whole body, within bounds of size and time."""
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType
-    parts, size = [], 0
-    try:
-        with anyio.fail_after(BODY_WITHIN_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise TooLarge(f"at most {limit} bytes")
-                parts.append(part)
-    except TimeoutError:
-        raise RequestTimeout from None
-    except ClientDisconnect:
-        # Nobody hears this; but an agent that is killed in the middle of a POST is no bug of ours.
-        raise MalformedRequest("the body ends early") from None
-    return b"".join(parts)
+def _upload_for_people(record: UploadRecord) -> UploadRecord:
+    return record.model_copy(update={"result": news.hidden(record.result) if record.result else record.result})
+
+
+def _with(record: AgentRecord, enrolment: dict[str, Any] | None) -> AgentRecord:
+    return record.model_copy(update={"enrollment": enrolment})
 
 
 def _key(request: Request) -> str:

@@ -30,12 +30,16 @@ class Bells:
         for bell in self._listeners.get(topic, ()):
             bell.set()
 
-    def drain(self) -> None:
-        """The server stops: wake everybody, for good."""
-        self.is_draining = True
+    def ring_all(self) -> None:
+        """Something may have been missed: wake everybody."""
         for listeners in self._listeners.values():
             for bell in listeners:
                 bell.set()
+
+    def drain(self) -> None:
+        """The server stops: wake everybody, for good."""
+        self.is_draining = True
+        self.ring_all()
 
 
 async def rang(bell: asyncio.Event, within_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""The small interface behind which everything durable is. SQLite implements it; a second engine can.
+"""The small interface behind which everything durable is. SQLite and Redis implement it; one suite runs against both.
 
 Whatever is answered is durable before the call returns. Calls raise the `Problem` that the caller is answered with;
 any of them may raise `Unavailable`. An engine tells its `Listener` what changed, after it is durable; that carries no
@@ -7,6 +7,7 @@ data that could not be read again, so losing one costs a delay.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -14,8 +15,18 @@ from sse_agent.control_plane.records import AgentRecord, CommandRecord, FeedReco
 from sse_agent.messages import EventType
 
 VOLATILE = frozenset({EventType.UPLOAD_PROGRESS, EventType.CLIENT_STATUS})
-"""Types whose keys are kept for KEYS_KEPT_S only, and in memory."""
+"""Types whose keys are kept for KEYS_KEPT_S only, and without a durable write of their own."""
 KEYS_KEPT_S = 600.0
+KEPT = timedelta(days=90)
+"""Bodies of finished commands and reported events. Longer than agents keep what they may be asked for again."""
+PAGE_COUNT, PAGE_BYTES = 100, 256 * 1024
+"""What `take` gives at most; one command at least."""
+REPLIES_LIMIT = 100
+"""Replies of one command that are told."""
+PROGRESS_LIMIT = 10_000
+"""Uploads of one agent whose progress is kept."""
+FULL_RETRY_S = 60
+"""When to ask again after QueueFull."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,18 @@ class NotAllowed(Problem):
     status, slug, title = 403, "not-allowed", "This token is not for this"
 
 
+class CodeNotValid(Problem):
+    status, slug, title = 403, "code-not-valid", "There is no such code or token"
+
+
+class LinkNotValid(Problem):
+    status, slug, title = 403, "link-not-valid", "This link was used, has expired, or is none"
+
+
+class SignedOut(Problem):
+    status, slug, title = 401, "signed-out", "Nobody is signed in; a new link is needed"
+
+
 class UnknownPath(Problem):
     status, slug, title = 404, "unknown-path", "There is nothing here"
 
@@ -89,6 +101,14 @@ class UnknownAgent(Problem):
 
 class UnknownCommand(Problem):
     status, slug, title = 404, "unknown-command", "No command is called that"
+
+
+class UnknownUpload(Problem):
+    status, slug, title = 404, "unknown-upload", "This agent has reported no upload that is called that"
+
+
+class UnknownCode(Problem):
+    status, slug, title = 404, "unknown-code", "No pairing code has this ID"
 
 
 class NoUploadTokens(Problem):
@@ -111,8 +131,20 @@ class NewerEpoch(Problem):
     status, slug, title = 409, "newer-epoch", "Another instance of this agent has taken its place"
 
 
+class CodeUsed(Problem):
+    status, slug, title = 409, "code-used", "Another key used this code or token"
+
+
+class WrongFingerprint(Problem):
+    status, slug, title = 409, "wrong-fingerprint", "No key with this fingerprint waits to be confirmed"
+
+
 class AgentDeleted(Problem):
     status, slug, title = 410, "agent-deleted", "This agent was deleted"
+
+
+class CodeOver(Problem):
+    status, slug, title = 410, "code-over", "This code or token has expired, or wrong tries burnt it"
 
 
 class TooLarge(Problem):
@@ -139,6 +171,19 @@ class WrongClient(Problem):
     status, slug, title = 422, "wrong-client", "The message is from another agent"
 
 
+class InvalidProof(Problem):
+    """With `now`: a machine whose clock is wrong can say so, or sign again."""
+
+    status, slug, title = 422, "invalid-proof", "The proof is not by this key, for this control plane, or not of now"
+
+    def __init__(self, detail: str, now: str) -> None:
+        super().__init__(detail)
+        self.now = now
+
+    def document(self) -> dict[str, Any]:
+        return {**super().document(), "now": self.now}
+
+
 class IdempotencyKeyMismatch(Problem):
     status, slug, title = 422, "idempotency-key-mismatch", "The Idempotency-Key is not the message's id"
 
@@ -149,6 +194,10 @@ class IdempotencyKeyReused(Problem):
 
 class QueueFull(Problem):
     status, slug, title = 429, "queue-full", "The agent's queue is full"
+
+
+class TooManyTries(Problem):
+    status, slug, title = 429, "too-many-tries", "Too many wrong codes came from this address"
 
 
 class InternalError(Problem):

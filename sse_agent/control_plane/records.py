@@ -34,7 +34,10 @@ class QueueRecord(Record):
 
 
 class AgentRecord(Record):
-    """One agent. `connection` and `status` are the payloads of its last CLIENT_CONNECTED and CLIENT_STATUS."""
+    """One agent. `connection` and `status` are the payloads of its last CLIENT_CONNECTED and CLIENT_STATUS.
+
+    `enrollment`: what is known of its key; null if it has a fixed token.
+    """
 
     client_id: str
     presence: PresenceRecord = PresenceRecord()
@@ -44,6 +47,7 @@ class AgentRecord(Record):
     status: dict[str, Any] | None = None
     status_at: str | None = None
     is_readmitted: bool = False
+    enrollment: dict[str, Any] | None = None
 
 
 class UploadRecord(Record):
@@ -53,6 +57,7 @@ class UploadRecord(Record):
     """
 
     file_id: str
+    file_name: str | None = None
     state: str
     revision: int
     offset: int | None = None

@@ -11,16 +11,18 @@ import pydantic_core
 from starlette.types import Receive, Scope, Send
 
 from sse_agent.clock import Clock, timestamp
-from sse_agent.control_plane.access import Access
+from sse_agent.control_plane.access import Access, AgentCall
 from sse_agent.control_plane.attendance import Attendance
 from sse_agent.control_plane.bells import Bells, agent_topic, rang
-from sse_agent.control_plane.engine import Engine, Greeting, QueuedCommand, Speaker, Superseded
+from sse_agent.control_plane.engine import Engine, Greeting, QueuedCommand, Superseded
 from sse_agent.control_plane.problems import NotAcceptable, Problem
 
 POLL_LIMIT_S = 60.0
 POLL_DEFAULT_S = 25.0
 DRAIN_RETRY_MS = (500, 5000)
-_SSE_HEADERS = [
+PAST_EXPIRY_S = 60.0
+"""A stream outlives its token by that, so that the next one is opened before it is closed."""
+SSE_HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -44,12 +46,15 @@ class Streams:
         """The whole answer, whatever it is."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            speaker = self._access.require_agent(client_id, headers)
+            call = await self._access.require_agent(client_id, headers)
             cursor = headers.get("last-event-id")
-            if _accepts(headers, "text/event-stream"):
-                await self._stream(client_id, speaker, cursor, receive, send)
-            elif _accepts(headers, "application/json"):
-                await self._poll(client_id, speaker, cursor, scope, receive, send)
+            is_stream, is_poll = accepts(headers, "text/event-stream"), accepts(headers, "application/json")
+            # A kilobyte or two that nobody needs any more, for as long as the stream lasts.
+            headers.clear()
+            if is_stream:
+                await self._stream(call, cursor, receive, send)
+            elif is_poll:
+                await self._poll(call, cursor, scope, receive, send)
             else:
                 raise NotAcceptable
         except Problem as problem:
@@ -57,40 +62,36 @@ class Streams:
 
     # --- the stream ---
 
-    async def _stream(self, client_id: str, speaker: Speaker, cursor: str | None, receive: Receive, send: Send) -> None:
+    async def _stream(self, call: AgentCall, cursor: str | None, receive: Receive, send: Send) -> None:
+        client_id, speaker = call.client_id, call.speaker
         with self._bells.listening(agent_topic(client_id)) as bell:
             greeting = await self._engine.claim(client_id, speaker, cursor, opens_stream=True)
             with self._attendance.holding(client_id, "sse"):
-                async with _leaving(receive, bell) as has_left:
+                async with leaving(receive, bell) as has_left:
                     try:
-                        await self._within(
-                            send, {"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS}
-                        )
+                        await self._within(send, {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
                         # With a comment behind it: some boxes hold one message back until the next one comes.
                         await self._write(send, f"event: HELLO\ndata: {self._hello(greeting)}\n\n:\n\n".encode())
                         with suppress(Superseded, Problem):
                             # 200 is out: a Problem (the disk is full, say) can only end the stream. The agent comes
                             # back, and is told then.
-                            await self._carry(client_id, speaker, greeting, bell, has_left, send)
+                            await self._carry(call, greeting, bell, has_left, send)
                         await self._within(send, {"type": "http.response.body", "body": b""})
                     except TimeoutError:
                         return
 
     async def _carry(
-        self,
-        client_id: str,
-        speaker: Speaker,
-        greeting: Greeting,
-        bell: asyncio.Event,
-        has_left: asyncio.Event,
-        send: Send,
+        self, call: AgentCall, greeting: Greeting, bell: asyncio.Event, has_left: asyncio.Event, send: Send
     ) -> None:
-        """Until the agent leaves, another stream takes over (Superseded), or the server stops."""
-        after_n = greeting.after_n
+        """Until the agent leaves, another stream takes over (Superseded), its token is over, or the server stops."""
+        client_id, speaker, after_n = call.client_id, call.speaker, greeting.after_n
+        ends_at = self._ends_at(call)
         # Not the time since the last look: a bell that rings for nothing must not put the heartbeat off.
         beat_at = self._clock.monotonic() + self._heartbeat_s
         while not has_left.is_set():
             bell.clear()
+            if self._access.is_over(call):
+                return
             page = await self._engine.take(client_id, speaker, greeting.ticket, after_n=after_n)
             if page:
                 await self._write(send, b"".join(_frame(command) for command in page))
@@ -100,7 +101,9 @@ class Streams:
                 # Without the jitter all agents of a restarted control plane would come back at the same moment.
                 await self._write(send, b"retry: %d\n\n" % random.randint(*DRAIN_RETRY_MS))  # noqa: S311
                 return
-            elif not await rang(bell, beat_at - self._clock.monotonic()):
+            elif self._clock.monotonic() >= ends_at:
+                return
+            elif not await rang(bell, min(beat_at, ends_at) - self._clock.monotonic()):
                 await self._write(send, b":\n\n")
                 self._attendance.seen(client_id)
                 beat_at = self._clock.monotonic() + self._heartbeat_s
@@ -115,16 +118,15 @@ class Streams:
 
     # --- long polling ---
 
-    async def _poll(
-        self, client_id: str, speaker: Speaker, cursor: str | None, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        until = self._clock.monotonic() + _wait_s(scope, POLL_DEFAULT_S)
+    async def _poll(self, call: AgentCall, cursor: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+        client_id, speaker = call.client_id, call.speaker
+        until = min(self._clock.monotonic() + _wait_s(scope, POLL_DEFAULT_S), self._ends_at(call))
         with self._bells.listening(agent_topic(client_id)) as bell:
             greeting = await self._engine.claim(client_id, speaker, cursor, opens_stream=False)
             # Only now: whoever is refused is not the agent, and must not make it look present.
             with self._attendance.holding(client_id, "polling"):
-                async with _leaving(receive, bell) as has_left:
-                    page = await self._wait(client_id, speaker, greeting, bell, has_left, until)
+                async with leaving(receive, bell) as has_left:
+                    page = await self._wait(call, greeting, bell, has_left, until)
         if has_left.is_set():
             return
         events = b",".join(b'{"id":"%s","message":%s}' % (c.event_id.encode(), c.body) for c in page)
@@ -135,17 +137,15 @@ class Streams:
             await self._within(send, {"type": "http.response.body", "body": body})
 
     async def _wait(
-        self,
-        client_id: str,
-        speaker: Speaker,
-        greeting: Greeting,
-        bell: asyncio.Event,
-        has_left: asyncio.Event,
-        until: float,
+        self, call: AgentCall, greeting: Greeting, bell: asyncio.Event, has_left: asyncio.Event, until: float
     ) -> Sequence[QueuedCommand]:
         """The first page, or nothing: time is up, the server stops, a reset must be told, or the agent has left."""
+        client_id, speaker = call.client_id, call.speaker
         while not has_left.is_set():
             bell.clear()
+            if self._access.is_over(call):
+                # The next poll is told so.
+                break
             try:
                 page = await self._engine.take(client_id, speaker, None, after_n=greeting.after_n)
             except Superseded:
@@ -158,6 +158,13 @@ class Streams:
             if not await rang(bell, left_s):
                 break
         return ()
+
+    def _ends_at(self, call: AgentCall) -> float:
+        """When the stream ends with its token, monotonic."""
+        if call.ends_at is None:
+            return float("inf")
+        left_s = (call.ends_at - self._clock.now()).total_seconds()
+        return self._clock.monotonic() + max(0.0, left_s + PAST_EXPIRY_S)
 
     def _hello(self, greeting: Greeting) -> str:
         hello: dict[str, Any] = {
@@ -179,7 +186,7 @@ def _frame(command: QueuedCommand) -> bytes:
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (command.event_id.encode(), command.type.encode(), command.body)
 
 
-def _accepts(headers: Mapping[str, str], media_type: str) -> bool:
+def accepts(headers: Mapping[str, str], media_type: str) -> bool:
     wanted = [part.partition(";")[0].strip().lower() for part in headers.get("accept", "*/*").split(",")]
     return media_type in wanted or ("*/*" in wanted and media_type == "text/event-stream")
 
@@ -190,7 +197,7 @@ def _wait_s(scope: Scope, default: float) -> float:
 
 
 @asynccontextmanager
-async def _leaving(receive: Receive, bell: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+async def leaving(receive: Receive, bell: asyncio.Event) -> AsyncIterator[asyncio.Event]:
     """An event that is set when the agent closes its end; the bell rings with it."""
     has_left = asyncio.Event()
 

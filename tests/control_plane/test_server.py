@@ -91,6 +91,7 @@ def test_nobody_else_may_read_its_files(tmp_path: Path, umask: int) -> None:
         assert _mode(data) == 0o700
         assert {path.name: oct(_mode(path)) for path in data.iterdir()} == {
             "control-plane.db": "0o600",
+            "control-plane.sock": "0o600",
             "control-plane.db-wal": "0o600",
         }
 

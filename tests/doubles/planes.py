@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -127,8 +127,11 @@ class Stream:
 class Plane:
     """One process on one database."""
 
-    def __init__(self, database: Path, **settings: object) -> None:
+    program: Sequence[str] = (sys.executable, "-m", "sse_agent", "control-plane")
+
+    def __init__(self, database: Path, program: Sequence[str] | None = None, **settings: object) -> None:
         self.database = database
+        self.program = program or self.program
         self._settings = {"heartbeat_seconds": 1, "port": 0, **settings}
         self._fresh = count()
         self._log = database.with_suffix(".log")
@@ -146,9 +149,10 @@ class Plane:
             **{name.upper(): str(value) for name, value in self._settings.items()},
         }
         environment = {**os.environ, **{PREFIX + name: value for name, value in settings.items()}}
-        command = [sys.executable, "-m", "sse_agent", "control-plane"]
         with self._log.open("a") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
+            self._process = subprocess.Popen(
+                self.program, stdout=subprocess.PIPE, stderr=log, env=environment, text=True
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, self.log
@@ -174,6 +178,11 @@ class Plane:
     def log(self) -> str:
         """What it wrote on standard error."""
         return self._log.read_text()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
 
     @property
     def sockets(self) -> int:
