@@ -7,7 +7,7 @@ from sse_agent.errors import ErrorCode, GiveUp
 from sse_agent.journal import outbox
 from sse_agent.journal.database import Transaction, about, set_about
 from sse_agent.lifecycle import CommandState
-from sse_agent.messages import Ack, AckError, AckStatus, CommandType, EventType, derived_id
+from sse_agent.messages import Ack, AckError, AckStatus, CommandType, EventType, derived_id, parse_envelope
 
 
 @dataclass(frozen=True, slots=True)
