@@ -153,7 +153,7 @@ def test_for_systemds_journal_a_text_line_begins_with_its_priority_and_has_no_ti
     some = [events.CommandRepeated("c"), events.UploadPaused("f", 0), events.StreamLost("cut", 1.0, 1)]
     path, other = tmp_path / "log", tmp_path / "other"
     for target, style, begins in (
-        (path, "text", ["<7>command", "<6>f: paused", "<4>disconnected", "<3>the journal"]),
+        (path, "text", ["<7>command", "<6>f: paused", "<4>waiting", "<3>the journal"]),
         (path, "json", ['{"at":'] * 4),
         (other, "text", ["2026-11-22T10:30:00Z "] * 4),
     ):
