@@ -23,6 +23,7 @@ from scripts.fuzz_harness.targets import CommandTarget, StreamTarget, Target
 TARGETS: dict[str, Callable[[], Target]] = {"stream": StreamTarget, "command": CommandTarget}
 MIB = 1024 * 1024
 MOST_MIB = 48.0
+"""Up to 44 are this harness's own: the events of a body of 2 MiB, held twice to be compared, and fragments of them."""
 MOST_CPU_S, MOST_CPU_S_PER_MIB = 2.0, 6.0
 """A body of 2 MiB can be 140,000 events, and it is read three times. What explodes takes no notice of such bounds."""
 WARM_UP = 500

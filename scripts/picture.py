@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,8 +23,8 @@ from sse_agent import events
 from sse_agent.board import Board
 from sse_agent.clock import timestamp
 from sse_agent.console import Frame, Logbook, Mode, Moment, State
-from sse_agent.console.keys import Ask, Stop
-from sse_agent.console.rows import ASCII, PRETTY, Glyphs
+from sse_agent.console.glyphs import ASCII, PRETTY, Glyphs
+from sse_agent.console.state import Ask, Stop
 from sse_agent.lifecycle import UploadState
 from sse_agent.lines import Lines
 
@@ -33,6 +33,7 @@ MIB = 1024 * 1024
 KIB = 1024
 START = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 NOW_S = 778.0
+SENDING_S = 12
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 THEME = TerminalTheme(
     (24, 26, 32),
@@ -42,9 +43,9 @@ THEME = TerminalTheme(
 )
 QUEUED = [("scan-0417.tiff", 88 * MIB), ("scan-0418.tiff", 91 * MIB), ("scan-0419.tiff", 85 * MIB)]
 STARTED = [
-    ("warehouse-7-backup.tar.zst", 3_900 * MIB, 2_560 * MIB, 2_871 * MIB, 9_300 * KIB),
-    ("scan-0415.tiff", 87 * MIB, 32 * MIB, 57 * MIB, 4_100 * KIB),
-    ("検査報告 2026-11.pdf", 24 * MIB, 0, 11 * MIB, 2_700 * KIB),
+    ("warehouse-7-backup.tar.zst", 3_900 * MIB, 2_560 * MIB, 2_871 * MIB, 9_300 * KIB, 0),
+    ("scan-0415.tiff", 87 * MIB, 32 * MIB, 57 * MIB, 1_100 * KIB, 0),
+    ("検査報告 2026-11.pdf", 24 * MIB, 0, 11 * MIB, 270 * KIB, 12),
 ]
 FINISHED = [
     ("scan-0412.tiff", 90 * MIB, "8f14e45fceea167a5a36dedd4bea2543", 14.2),
@@ -105,9 +106,8 @@ class Story:
         self.take(events.CommandFinished("c-1", "UPLOAD_START", "rejected", "NOT_FOUND", refusal), 61)
         for number, (name, size) in enumerate(QUEUED):
             self.take(events.UploadQueued(f"next-{number}", name, size, 0, 5, "new"), 62)
-        for number, (name, size, confirmed, sent, rate) in enumerate(STARTED):
+        for number, (name, size, confirmed, *_) in enumerate(STARTED):
             self.take(events.UploadStarted(f"now-{number}", name, size, confirmed, 1), 63)
-            self.take(events.UploadProgressed(f"now-{number}", confirmed, sent, size, rate), 64)
         self.take(events.UploadStarted("waits", "scan-0416.tiff", 92 * MIB, 0, 1), 63)
         self.take(events.UploadProgressed("waits", 32 * MIB, 40 * MIB, 92 * MIB, 0), 64)
         next_try_at = START + timedelta(seconds=790)
@@ -116,18 +116,30 @@ class Story:
         self.take(events.UploadPaused("paused", 192 * MIB, here=True), 66)
         for number, (sender, text, is_mine) in enumerate(SAID):
             self.take(events.MessageShown(sender, text, is_mine), 600 + 60 * number)
+        self._send([(f"now-{number}", *figures) for number, (_, *figures) in enumerate(STARTED)])
+
+    def _send(self, uploads: Iterable[tuple[str, int, int, int, int, int]]) -> None:
+        """So that they are there by now, or were so many seconds ago."""
+        happened = []
+        for file_id, size, confirmed, sent, rate, still_s in uploads:
+            for before_s in range(SENDING_S, -1, -1):
+                there = max(confirmed, sent - before_s * rate)
+                progress = events.UploadProgressed(file_id, confirmed, there, size, rate, there)
+                happened.append((NOW_S - still_s - before_s, progress))
+        for at, progress in sorted(happened, key=lambda one: one[0]):
+            self.take(progress, at)
 
     def add_hostile(self) -> "Story":
         """More uploads, whose names are no good ones."""
         for number, (name, size) in enumerate(HOSTILE):
-            self.take(events.UploadStarted(f"bad-{number}", name, size, 0, 1), 700)
-            self.take(events.UploadProgressed(f"bad-{number}", size // 4, size // 2, size, 900 * KIB), 701)
+            self.take(events.UploadStarted(f"bad-{number}", name, size, 0, 1), NOW_S - SENDING_S - 1)
+        self._send((f"bad-{n}", size, size // 4, size // 2, size // 99, 0) for n, (_, size) in enumerate(HOSTILE))
         return self
 
     def add_overruled(self) -> "Story":
         """Somebody resumed what a person here had paused."""
         queued = events.UploadQueued("paused", "camera-2.mp4", 640 * MIB, 192 * MIB, 5, "resumed", overruled_by="Ann")
-        self.take(queued, 770)
+        self.take(queued, NOW_S)
         return self
 
 
@@ -197,7 +209,7 @@ def pictures() -> Iterator[Picture]:
     yield Picture("console-details", 80, 24, story, replace(chosen, mode=Mode.DETAILS))
     yield Picture("console-log", 80, 24, story, replace(seen, mode=Mode.LOG))
     yield Picture("console-help", 80, 40, story, replace(seen, mode=Mode.HELP))
-    ask = Ask("Cancel for good, and delete what the tus server has of it?", "scan-0416.tiff", Stop())
+    ask = Ask("Cancel for good, and delete what is uploaded?", "scan-0416.tiff", Stop())
     yield Picture("console-asks", 80, 24, story, replace(chosen, ask=ask))
     yield Picture("console-overruled", 80, 24, Story().add_overruled(), State())
     yield Picture("console-40x10", 40, 10, story, chosen)

@@ -11,7 +11,7 @@ import anyio
 
 import sse_agent
 from sse_agent import config, identity, signals
-from sse_agent.board import Board
+from sse_agent.board import FAILED_KEPT, Board, Upload
 from sse_agent.carrier import Pace, Ways
 from sse_agent.clock import Clock, timestamp
 from sse_agent.config import Settings, origin_of
@@ -22,7 +22,7 @@ from sse_agent.enrolment import Registry
 from sse_agent.errors import Parked, TryAgain
 from sse_agent.events import AgentStarted, AgentStopped, AgentStopping, Feed, JournalTrouble, KeyUnused, MessageShown
 from sse_agent.files import AllowedFolders
-from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, tries, uploads
+from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, tries, uploads, wishes
 from sse_agent.localapi import LocalApi, status_of
 from sse_agent.messages import MESSAGE_LIMIT, Chat, EventType, event
 from sse_agent.notify import Notifier, Pulse, PulsingBell, PulsingClock, supervisor
@@ -102,7 +102,7 @@ async def run(settings: Settings, clock: Clock, view: View) -> None:
         )
         await journal.write(_recover)
         stack.enter_context(feed.listening(lambda event: board.apply(event, clock.monotonic(), clock.now())))
-        feed.emit(await journal.read(_started, settings.control_plane_url, journal.epoch))
+        await tell_of_before(journal, feed, board, settings.control_plane_url)
         sender_bell = Bell()
         parts = _wire(settings, clock, feed, board, view, journal, folders, transport, sender_bell, credential)
         say = _saying(settings.client_id, clock, feed, journal, sender_bell)
@@ -242,7 +242,7 @@ def _wire(
     session = TusSession(trust=servers.trust, proxies=servers.proxies, clock=clock)
     terminator = Terminator(journal, clock, parking, to_terminator, session, servers.token_for)
     pruner = _pruning(journal, clock)
-    desk = Desk(journal, feed, on_change=uploads_changed)
+    desk = Desk(journal, feed, on_change=uploads_changed, live=progress.find)
     rotate = None
     if isinstance(credential, AccessTokens):
         rotate = Rotation(settings.state_dir, credential, transport.rotate_key, feed).rotate
@@ -292,9 +292,33 @@ def _recover(tx: Transaction) -> None:
     transitions.recover(tx)
 
 
+async def tell_of_before(journal: Journal, feed: Feed, board: Board, control_plane: str) -> None:
+    """What there is from before this start: how much of everything, and what failed by name. Raises TryAgain."""
+    feed.emit(await journal.read(_started, control_plane, journal.epoch))
+    board.name_failed(await journal.read(_failed))
+
+
 def _started(tx: Transaction, control_plane: str, epoch: int) -> AgentStarted:
     counts, left = uploads.counts(tx), uploads.queued_bytes(tx)
     return AgentStarted(sse_agent.__version__, tx.client_id, control_plane, epoch, counts, left)
+
+
+def _failed(tx: Transaction) -> list[Upload]:
+    """What failed before this start, as the board shows it."""
+    return [
+        Upload(
+            one.file_id,
+            wishes.name_of(one),
+            one.known_size,
+            one.offset,
+            one.state,
+            one.priority,
+            one.offset,
+            reason=f"{one.code}: {one.message}",
+            is_retryable=one.is_retryable,
+        )
+        for one in uploads.newest_failed(tx, FAILED_KEPT)
+    ]
 
 
 def _saying(

@@ -57,11 +57,18 @@ class Pace:
 
 @dataclass(slots=True)
 class Gauge:
-    """Where the carrier is. It writes, the event loop reads; a torn reading is only a late one."""
+    """Where the carrier is. It writes, the event loop reads; a torn reading is only a late one.
+
+    `attempt_sent`: bytes that were handed to the network in this attempt, those sent again included; it only grows.
+    `asks`: how often the tus server has told its offset, which is no progress; `told_offset`: the last one.
+    """
 
     size: int = 0
     offset: int = 0
     bytes_sent: int = 0
+    attempt_sent: int = 0
+    told_offset: int = 0
+    asks: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -184,7 +191,9 @@ class Carrier:
             self._disown(stranger.message)
         if offset > self._handed_over:
             self._disown("the tus server claims to have bytes that were never sent")
-        self._gauge.offset = self._gauge.bytes_sent = offset
+        self._gauge.offset = self._gauge.bytes_sent = self._gauge.told_offset = offset
+        # After the offset: whoever sees that it was asked sees what was answered.
+        self._gauge.asks += 1
         self._confirmation = "offset"
         self._confirm(offset)
 
@@ -301,6 +310,7 @@ class Carrier:
                     self._check_digest()
             yield block
             self._gauge.bytes_sent += len(block)
+            self._gauge.attempt_sent += len(block)
 
     def _read(self, file: OpenFile, most: int) -> memoryview:
         count = file.file.readinto(self._buffer[: min(BLOCK, most)])
@@ -389,5 +399,5 @@ def _media_type(name: str) -> str:
 
 def _refused(words: str, status: int) -> GiveUp:
     return GiveUp(
-        ErrorCode.SERVER_REFUSED, f"the tus server refused the finished upload: {words}", retryable=status >= 500
+        ErrorCode.SERVER_REFUSED, f"the tus server refused the upload at its end: {words}", retryable=status >= 500
     )

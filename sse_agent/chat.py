@@ -16,7 +16,7 @@ _READ_BYTES = 4096
 # One key a match: a sequence of a terminal (CSI, SS3, the strings that answer questions nobody asked), Alt with a key,
 # or a character. What is cut at the end of a read waits for the next one.
 _KEY = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[ -~]|\x1b[PX^_\]][^\x07\x1b\r\n]*(?:\x07|\x1b\\)?|\x1b.?|.", re.DOTALL
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[ -~]|\x1b[PX^_\]][^\x07\x1b\r\n]*(?:\x07|\x1b\\)?|\x1b[^\x1b]?|.", re.DOTALL
 )
 _CUT = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}|O)?\Z")
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"

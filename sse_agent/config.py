@@ -49,12 +49,17 @@ def _checked_url(text: str) -> str:
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_url = False
+    if "://" not in text:
+        raise ValueError("expected a URL with https:// in front, such as https://example.com/path")
     if not is_url:
         raise ValueError("expected a URL such as https://example.com/path")
     if parts.username or parts.password or parts.fragment:
         raise ValueError("expected a URL without user name, password or #fragment")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ValueError("expected https; plain http is accepted to this machine itself only")
+        raise ValueError(
+            "expected https: over plain http everybody on the way can read the token and the files; "
+            "http is accepted to this machine itself only (localhost, 127.0.0.1, ::1)"
+        )
     return text.rstrip("/") if parts.path == "/" else text
 
 
@@ -83,6 +88,17 @@ def _of_one_kind(names: list[str]) -> list[str]:
     if len({name.startswith("-") for name in names}) > 1:
         raise ValueError("expected either what is carried out, or, each with a minus before it, what is refused")
     return names
+
+
+def with_scheme(text: str) -> str | None:
+    """The URL that somebody may mean who typed none in front of a host; None if it has one, or would be none anyhow."""
+    if not text or "://" in text:
+        return None
+    try:
+        scheme = "http" if urlsplit(f"//{text}").hostname in _LOOPBACK else "https"
+        return _checked_url(f"{scheme}://{text}")
+    except ValueError:
+        return None
 
 
 def origin_of(url: str) -> str:
@@ -149,14 +165,16 @@ class Settings(BaseSettings):
         default=24.0,
         gt=0,
         le=24 * 365,
-        description="An upload without progress for so long is given up, to be resumed.",
+        description="An upload without progress for so many hours fails (NO_PROGRESS); it is retryable.",
     )
     ca_file: Path | None = Field(
         default=None, description="A PEM file of certificates to trust beside the system's, for TLS inspection."
     )
-    log_format: Literal["json", "text"] = Field(default="json", description="How a headless agent writes its log.")
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="How a headless agent writes its log: json or text."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least that is logged."
+        default="info", description="The least that is logged: debug, info, warning or error."
     )
 
     @property
@@ -298,10 +316,10 @@ def _loaded(
     try:
         return _with_sources(model, flags, env_file, toml_file)(**(last or {}))
     except ValidationError as error:
-        raise CannotStart(explain(error), ExitCode.WRONG_CONFIGURATION) from None
+        raise CannotStart(explain(error, flags=flags), ExitCode.WRONG_CONFIGURATION) from None
     except SettingsError as error:
         field = re.search(r'field "(\w+)"', str(error))
-        name = PREFIX + field[1].upper() if field else "a setting"
+        name = called(field[1], flags) if field else "a setting"
         raise CannotStart(f"wrong settings:\n  {name}: {_EXPECTED_LIST}", ExitCode.WRONG_CONFIGURATION) from None
     except tomllib.TOMLDecodeError as error:
         raise CannotStart(f"the settings file {toml_file} is no TOML: {error}", ExitCode.WRONG_CONFIGURATION) from None
@@ -325,13 +343,19 @@ def _not_utf8(*paths: Path) -> Path:
     return path
 
 
-def explain(error: ValidationError, prefix: str = PREFIX) -> str:
-    """One line for each wrong setting, by its name in the environment. Values are not repeated: some are secret."""
+def called(name: str, flags: Iterable[str] = ()) -> str:
+    """What people call a setting: by its flag if it came as one, else by its name in the environment."""
+    return f"--{name.replace('_', '-')}" if name in flags else PREFIX + name.upper()
+
+
+def explain(error: ValidationError, prefix: str = PREFIX, flags: Iterable[str] = ()) -> str:
+    """One line for each wrong setting, by the name that was used. Values are not repeated: some are secret."""
     lines = []
     found = error.errors(include_url=False, include_input=False, include_context=False)
     for item in found:
-        name = prefix + str(item["loc"][0]).upper() + ": " if item["loc"] else ""
-        lines.append(name + _expected(item))
+        field = str(item["loc"][0]) if item["loc"] else ""
+        name = called(field, flags) if prefix == PREFIX else prefix + field.upper()
+        lines.append(f"{name}: {_expected(item)}" if field else _expected(item))
     help_ = "Every setting is explained in docs/reference/settings.md."
     if prefix == PREFIX and any(item["type"] == "missing" for item in found):
         help_ = "`sse-agent init` asks for what must be set, and writes it into a settings file.\n" + help_

@@ -15,12 +15,14 @@ from sse_agent.journal import Journal, Transaction, outbox, tries, uploads, wish
 from sse_agent.journal.uploads import Upload
 from sse_agent.journal.wishes import Effects
 from sse_agent.lifecycle import UploadState
+from sse_agent.progress import Reading
 
 AT_ONCE = 500
 """Uploads that one transaction changes: others must not wait for ten thousand."""
 LISTED_AT_ONCE = 1000
 
 Json = dict[str, Any]
+Live = Callable[[str], Reading | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,24 @@ def targets(tx: Transaction, name: str, after: int) -> list[tuple[int, str]]:
     return uploads.ids_in(tx, DEEDS[name].all_of, after, AT_ONCE)
 
 
-def summary(upload: Upload) -> Json:
-    """One upload, in the words of the wire; without its URL and token."""
+def _nothing_live(_: str) -> Reading | None:
+    return None
+
+
+def summary(upload: Upload, live: Live = _nothing_live) -> Json:
+    """One upload, in the words of the wire; without its URL and token. What `live` knows is newer than the journal."""
+    now = live(upload.file_id)
+    if now is None or now.revision != upload.revision:
+        next_try_at = upload.next_try_at if upload.state is UploadState.WAITING else None
+        now = Reading(
+            upload.file_id,
+            upload.state,
+            upload.revision,
+            upload.offset,
+            upload.offset,
+            upload.known_size,
+            next_try_at=next_try_at,
+        )
     name = upload.name.decode(errors="replace")
     is_text = name.encode() == upload.name
     return {
@@ -98,10 +116,13 @@ def summary(upload: Upload) -> Json:
         "state": str(upload.state),
         "revision": upload.revision,
         "priority": upload.priority,
-        "fileSize": upload.size if upload.size is not None else upload.wanted_size,
-        "offset": upload.offset,
+        "fileSize": now.size or (upload.size if upload.size is not None else upload.wanted_size),
+        "offset": now.offset,
+        "bytesSent": now.bytes_sent,
+        "rate": now.rate,
+        "etaSeconds": now.left_s,
         "reason": upload.reason,
-        "nextTryAt": timestamp(upload.next_try_at) if upload.next_try_at and upload.reason else None,
+        "nextTryAt": timestamp(now.next_try_at) if now.next_try_at else None,
         "code": upload.code,
         "message": upload.message,
         "retryable": upload.is_retryable,
@@ -112,20 +133,26 @@ def summary(upload: Upload) -> Json:
     }
 
 
-def listing(tx: Transaction, states: Sequence[str], contains: str, after: int, limit: int) -> Json:
+def listing(
+    tx: Transaction, states: Sequence[str], contains: str, after: int, limit: int, live: Live = _nothing_live
+) -> Json:
     """Uploads in the order of their arrival, from the one behind number `after` on; `next` goes on from there."""
     limit = max(1, min(limit, LISTED_AT_ONCE))
     chosen = uploads.chosen(tx, states, contains.encode(errors="surrogateescape"), after, limit)
     is_more = len(chosen) == limit
-    return {"uploads": [summary(upload) for _, upload in chosen], "next": chosen[-1][0] if is_more else None}
+    return {"uploads": [summary(upload, live) for _, upload in chosen], "next": chosen[-1][0] if is_more else None}
 
 
-def details(tx: Transaction, file_id: str) -> Json:
+def details(tx: Transaction, file_id: str, live: Live = _nothing_live) -> Json:
     """One upload and how its last attempts ended. Raises GiveUp, `NOT_FOUND`."""
     upload = uploads.find(tx, file_id)
     if upload is None:
         raise GiveUp(ErrorCode.NOT_FOUND, "no upload has this fileId")
-    return {**summary(upload), "endpoint": upload.endpoint, "tries": [_tried(one) for one in tries.of(tx, file_id)]}
+    return {
+        **summary(upload, live),
+        "endpoint": upload.endpoint,
+        "tries": [_tried(one) for one in tries.of(tx, file_id)],
+    }
 
 
 def _tried(one: tries.Try) -> Json:
@@ -159,12 +186,16 @@ def dead_letters(tx: Transaction, limit: int) -> Json:
 
 
 class Desk:
-    """In a live agent: each deed is told to whoever watches, and the loops are woken."""
+    """In a live agent: each deed is told to whoever watches, and the loops are woken.
 
-    def __init__(self, journal: Journal, feed: Feed, on_change: Callable[[], None]) -> None:
+    `live`: the latest reading of an upload that runs or waits. It is asked on the journal's thread.
+    """
+
+    def __init__(self, journal: Journal, feed: Feed, on_change: Callable[[], None], live: Live = _nothing_live) -> None:
         self._journal = journal
         self._feed = feed
         self._on_change = on_change
+        self._live = live
 
     async def do(self, name: str, file_ids: Sequence[str]) -> Done:
         """One deed, to these. Raises TryAgain."""
@@ -184,11 +215,11 @@ class Desk:
 
     async def details(self, file_id: str) -> Json:
         """One upload. Raises GiveUp, TryAgain."""
-        return await self._journal.read(details, file_id)
+        return await self._journal.read(details, file_id, self._live)
 
     async def listing(self, states: Sequence[str], contains: str, after: int, limit: int) -> Json:
         """Uploads. Raises TryAgain."""
-        return await self._journal.read(listing, states, contains, after, limit)
+        return await self._journal.read(listing, states, contains, after, limit, self._live)
 
     async def counts(self) -> Json:
         """How much of everything there is. Raises TryAgain."""

@@ -4,6 +4,7 @@ import asyncio
 import platform
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
@@ -46,6 +47,7 @@ from sse_agent.retry import NOT_NOW
 POISONED_AFTER = 3
 LOOK_WITHIN_S = 1.0
 LIST_WITHIN_S = 30.0
+EXCUSED_WITHIN_S = 5.0
 LISTINGS_AT_ONCE = 4
 LISTINGS_WAITING = 256
 
@@ -86,6 +88,7 @@ class Dispatcher:
         self._listers = ThreadPoolExecutor(LISTINGS_AT_ONCE, thread_name_prefix="list")
         self._overdue: Future[int] | None = None
         self._listings = 0
+        self._in_hand: set[str] = set()
 
     async def run(self) -> None:
         """For ever."""
@@ -96,10 +99,19 @@ class Dispatcher:
                     if command is None:
                         await self._bell.wait(60.0)
                     else:
-                        await self._carry_out(command, group)
+                        self._in_hand.add(command.command_id)
+                        if not await self._carry_out(command, group):
+                            self._in_hand.discard(command.command_id)
         finally:
+            await self._excuse()
             for pool in (self._lookers, self._listers):
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _excuse(self) -> None:
+        """Three stops in the middle of a command must not make it poison, as three crashes do."""
+        if self._in_hand:
+            with anyio.move_on_after(EXCUSED_WITHIN_S, shield=True), suppress(TryAgain):
+                await self._journal.write(inbox.excuse, frozenset(self._in_hand))
 
     async def _insist(self, step: Callable[[], Awaitable[T]]) -> T:
         """A journal that can't be written is waited for. That is no failure of the command."""
@@ -112,19 +124,21 @@ class Dispatcher:
                 await self._clock.sleep(NOT_NOW.wait_s(failures, at_least_s=later.retry_after_s))
                 failures += 1
 
-    async def _carry_out(self, command: Command, group: TaskGroup) -> None:
+    async def _carry_out(self, command: Command, group: TaskGroup) -> bool:
+        """Whether it goes on, aside."""
         if command.attempts > POISONED_AFTER:
             await self._insist(lambda: self._finish(command, AckStatus.FAILED, inbox.poison(command)))
-            return
+            return False
         try:
             self._check_allowed(command.type)
             payload = parse_payload(command.type, parse_envelope(command.body).payload)
-            await self._insist(lambda: self._do(command, payload, group))
+            return await self._insist(lambda: self._do(command, payload, group))
         except GiveUp as error:
             refusal = error
             await self._insist(lambda: self._finish(command, AckStatus.REJECTED, refusal))
         except Exception as bug:  # noqa: BLE001 - one bad command must not stop the others; the third time it is poison
             self._stumble(command, bug)
+        return False
 
     def _check_allowed(self, command_type: str) -> None:
         if command_type in self._switched_off:
@@ -133,7 +147,8 @@ class Dispatcher:
     def _stumble(self, command: Command, bug: Exception) -> None:
         self._feed.emit(CommandStumbled(command.command_id, command.type, command.attempts, bugs.place(bug)))
 
-    async def _do(self, command: Command, payload: Wire, group: TaskGroup) -> None:
+    async def _do(self, command: Command, payload: Wire, group: TaskGroup) -> bool:
+        """Whether it goes on, aside."""
         match payload:
             case UploadStart():
                 await self._start(command, payload)
@@ -144,12 +159,14 @@ class Dispatcher:
                 await self._journal.write(inbox.leave_open, command.command_id, None)
                 self._listings += 1
                 group.start_soon(self._list, command, payload)
+                return True
             case Chat():
                 await self._show(command, payload)
             case Empty() if command.type == CommandType.GET_STATUS:
                 await self._reply(command, EventType.CLIENT_STATUS, await self._status())
             case _:
                 await self._finish(command, AckStatus.COMPLETED)
+        return False
 
     # --- uploads ---
 
@@ -206,6 +223,7 @@ class Dispatcher:
         """Aside from the loop: a slow disk must not hold up a pause."""
         try:
             await self._list_and_answer(command, request)
+            self._in_hand.discard(command.command_id)
         finally:
             self._listings -= 1
 

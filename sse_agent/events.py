@@ -24,7 +24,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class AgentStarted(Event):
-    """The journal is open. Counts are by state; `queued_bytes` counts what is not yet confirmed."""
+    """The journal is open. Counts are by state; `queued_bytes`: still to be confirmed of all but the paused ones."""
 
     name: ClassVar[str] = "agent.started"
     version: str
@@ -163,7 +163,10 @@ class CommandStumbled(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadQueued(Event):
-    """An upload stands in the queue. `overruled_by`: who resumed, from afar, what was paused at this machine."""
+    """An upload stands in the queue. `why`: new, resumed, retried, displaced, or stopped (goes on at the next start).
+
+    `overruled_by`: who resumed, from afar, what was paused here.
+    """
 
     name: ClassVar[str] = "upload.queued"
     file_id: str
@@ -177,7 +180,7 @@ class UploadQueued(Event):
 
 @dataclass(frozen=True, slots=True)
 class PauseOverruled(Event):
-    """Somebody far away resumed what a person at this machine was just pausing; it goes on without having stopped."""
+    """Somebody far away resumed what a person here was just pausing; it goes on without having stopped."""
 
     name: ClassVar[str] = "upload.pause_overruled"
     level: ClassVar[str] = "warning"
@@ -188,7 +191,7 @@ class PauseOverruled(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadStarted(Event):
-    """A worker carries it now, from `offset`."""
+    """A worker carries it now. `offset`: confirmed when it was asked last; the tus server is asked now."""
 
     name: ClassVar[str] = "upload.started"
     file_id: str
@@ -199,8 +202,22 @@ class UploadStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadLocated(Event):
+    """The tus server was asked: it has the first `offset` bytes, and what comes after them is sent."""
+
+    name: ClassVar[str] = "upload.located"
+    file_id: str
+    file_name: str
+    size: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class UploadProgressed(Event):
-    """How far it is. `rate` in bytes per second. In the log at most once in 10 s for each upload."""
+    """How far it is: `offset` bytes confirmed, `bytes_sent` sent; in this attempt, `attempt_sent` went out in all.
+
+    `rate` in bytes per second, 0 while nothing moves. In the log at most once in 10 s for each upload.
+    """
 
     name: ClassVar[str] = "upload.progress"
     file_id: str
@@ -208,11 +225,12 @@ class UploadProgressed(Event):
     bytes_sent: int
     size: int
     rate: int
+    attempt_sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class UploadWaiting(Event):
-    """Trouble; tried again at `next_try_at`."""
+    """Trouble; the next try is at `next_try_at`."""
 
     name: ClassVar[str] = "upload.waiting"
     level: ClassVar[str] = "warning"
@@ -221,16 +239,31 @@ class UploadWaiting(Event):
     reason: str
     next_try_at: datetime
     tries: int
+    file_name: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPostponed(Event):
+    """The next try of one that waits is at another time: its tus server as a whole is in trouble, or no longer."""
+
+    name: ClassVar[str] = "upload.postponed"
+    level: ClassVar[str] = "debug"
+    file_id: str
+    file_name: str
+    next_try_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class UploadPaused(Event):
-    """Paused by a person; `here`: one at this machine."""
+    """Paused by a person; `here`: one at this machine, else from afar."""
 
     name: ClassVar[str] = "upload.paused"
     file_id: str
     offset: int
     here: bool = False
+    file_name: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +281,7 @@ class UploadCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadEnded(Event):
-    """Failed or cancelled. `detail` is for people at this machine only."""
+    """Failed. `detail` is for people at this machine only."""
 
     name: ClassVar[str] = "upload.ended"
     level: ClassVar[str] = "warning"
@@ -258,6 +291,21 @@ class UploadEnded(Event):
     message: str
     detail: str
     retryable: bool
+    file_name: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UploadCancelled(Event):
+    """Cancelled by a person; `here`: one at this machine, else from afar, by `actor` if the command names one."""
+
+    name: ClassVar[str] = "upload.cancelled"
+    file_id: str
+    file_name: str
+    size: int
+    offset: int
+    here: bool
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from typing import Any, Literal, TextIO
 from sse_agent import config, events
 from sse_agent.clock import Clock, timestamp
 from sse_agent.events import Event
-from sse_agent.lifecycle import UploadState
 from sse_agent.printable import byte_count, byte_share, duration, printable
 
 PROGRESS_EVERY_S = 10.0
@@ -23,6 +22,7 @@ PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 TEXT_LIMIT = 4096
 NAMES_KEPT = 4096
 HELD_LINES = 1000
+_GOES_ON = (events.UploadLocated, events.PauseOverruled)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -40,8 +40,9 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         """One event; nothing if it is below the level, or progress that was told a moment ago."""
-        is_told = self._is_due(event)
-        if is_told and LEVELS.index(event.level) >= self._least:
+        if not self._is_due(event):
+            return
+        if LEVELS.index(event.level) >= self._least:
             self._out.flush()
             if self._out.dropped and self._out.has_room:
                 self._out.write(self._format(events.LinesDropped(self._out.forget_dropped())))
@@ -54,13 +55,13 @@ class Lines:
         if file_id is None:
             return True
         now = self._clock.monotonic()
-        if isinstance(event, events.UploadStarted):
-            self._progress_due[file_id] = now + PROGRESS_EVERY_S
-        elif isinstance(event, events.UploadProgressed):
+        if isinstance(event, events.UploadProgressed):
             if now < self._progress_due.get(file_id, now):
                 return False
             self._progress_due[file_id] = now + PROGRESS_EVERY_S
-        else:
+        elif isinstance(event, events.UploadStarted):
+            self._progress_due[file_id] = now + PROGRESS_EVERY_S
+        elif not isinstance(event, _GOES_ON):
             self._progress_due.pop(file_id, None)
         return True
 
@@ -69,9 +70,9 @@ class Lines:
         file_id, name = getattr(event, "file_id", None), getattr(event, "file_name", None)
         if file_id is None:
             return
-        if isinstance(event, events.UploadCompleted):
+        if isinstance(event, events.UploadCompleted | events.UploadCancelled):
             self._names.pop(file_id, None)
-        elif name is not None:
+        elif name:
             self._names[file_id] = name
             self._names.move_to_end(file_id)
             if len(self._names) > NAMES_KEPT:
@@ -87,12 +88,12 @@ class Lines:
 
     def _text(self, event: Event) -> str:
         sentence = SENTENCES.get(type(event))
-        words = sentence(event, self._name_of(event)) if sentence else f"{event.name} {self._json(event)}"
+        now = self._clock.now()
+        words = sentence(event, self._name_of(event), now) if sentence else f"{event.name} {self._json(event)}"
         shown = printable(words[:TEXT_LIMIT])
         if self._is_journal:
             return f"<{PRIORITIES[event.level]}>{shown}"
-        at = timestamp(self._clock.now())[:19] + "Z"
-        return f"{at} {event.level:<7} {shown}"
+        return f"{timestamp(now)[:19]}Z {event.level:<7} {shown}"
 
     def _name_of(self, event: Event) -> str:
         file_id = getattr(event, "file_id", "")
@@ -178,59 +179,79 @@ def _takes_more(stream: TextIO) -> bool:
 
 
 # --- sentences --------------------------------------------------------------------------------------
+# Of an event, the name of its file if it has one, and the time.
 
 
-def _started(event: events.AgentStarted, _: str) -> str:
+def _started(event: events.AgentStarted, *_: object) -> str:
     states = ", ".join(f"{count} {state}" for state, count in event.uploads.items()) or "none"
     left = f", {byte_count(event.queued_bytes)} to send" if event.queued_bytes else ""
     return f"sse-agent {event.version} started as {event.client_id} for {event.control_plane}; uploads: {states}{left}"
 
 
-def _connected(event: events.StreamConnected, _: str) -> str:
+def _connected(event: events.StreamConnected, *_: object) -> str:
     how = "going on after the last command" if event.resumed else "starting anew"
     return f"connected to the control plane ({event.transport}), {how}"
 
 
-def _received(event: events.CommandReceived, _: str) -> str:
+def _received(event: events.CommandReceived, *_: object) -> str:
     actor = f" from {event.actor}" if event.actor else ""
     return f"command {event.type or 'of an unreadable kind'}{actor} received ({event.command_id})"
 
 
-def _answered(event: events.CommandFinished, _: str) -> str:
+def _answered(event: events.CommandFinished, *_: object) -> str:
     why = ": ".join(part for part in (event.code, event.detail) if part)
     return f"command {event.type} {event.status}{f', {why}' if why else ''} ({event.command_id})"
 
 
-def _queued(event: events.UploadQueued, name: str) -> str:
+def _queued(event: events.UploadQueued, name: str, _: datetime) -> str:
     if event.overruled_by:
         return _overruled(event, name)
     size = f", {byte_count(event.size)}" if event.size else ""
-    offset = f", {byte_count(event.offset)} of it already there" if event.offset else ""
+    offset = f", {byte_count(event.offset)} of it confirmed" if event.offset else ""
+    if event.why == "stopped":
+        return f"{name}: queued: goes on at the next start{size}{offset}"
     return f"{name}: queued ({event.why}{size}{offset})"
 
 
-def _uploading(event: events.UploadStarted, name: str) -> str:
-    where = f"from {byte_share(event.offset, event.size)}" if event.offset else "from the beginning"
-    attempt = f", try {event.attempt}" if event.attempt > 1 else ""
-    return f"{name}: uploading {where}{attempt}"
+def _uploading(event: events.UploadStarted, name: str, _: datetime) -> str:
+    confirmed = f", {_of(event)} confirmed so far" if event.offset else ""
+    attempt = f", attempt {event.attempt}" if event.attempt > 1 else ""
+    return f"{name}: uploading{confirmed}{attempt}"
 
 
-def _progressed(event: events.UploadProgressed, name: str) -> str:
+def _located(event: events.UploadLocated, name: str, _: datetime) -> str:
+    return f"{name}: resumes at {_of(event)}" if event.offset else f"{name}: begins anew, the tus server has none of it"
+
+
+def _of(event: events.UploadStarted | events.UploadLocated) -> str:
+    return f"{byte_count(event.offset)} of {byte_count(event.size)}"
+
+
+def _progressed(event: events.UploadProgressed, name: str, _: datetime) -> str:
     percent = f" ({min(99, event.bytes_sent * 100 // event.size)} %)" if event.size else ""
     sent = byte_share(event.bytes_sent, event.size)
-    return f"{name}: {sent}{percent} sent, {byte_count(event.offset)} confirmed, {byte_count(event.rate)}/s"
+    rate = f"{byte_count(event.rate)}/s" if event.rate else "stalled"
+    return f"{name}: {sent}{percent} sent, {byte_count(event.offset)} confirmed, {rate}"
 
 
-def _waiting(event: events.UploadWaiting, name: str) -> str:
-    again = timestamp(event.next_try_at)[:19] + "Z"
-    return f"{name}: waiting at {byte_count(event.offset)}: {event.reason}; try {event.tries + 1} at {again}"
+def _waiting(event: events.UploadWaiting, name: str, now: datetime) -> str:
+    when = f"{_next_try(event.next_try_at, now)} (attempt {event.tries + 1})"
+    return f"{name}: waiting at {byte_count(event.offset)}: {event.reason}; {when}"
 
 
-def _paused(event: events.UploadPaused, name: str) -> str:
-    return f"{name}: paused{' at this machine' if event.here else ''}, {byte_count(event.offset)} confirmed"
+def _postponed(event: events.UploadPostponed, name: str, now: datetime) -> str:
+    return f"{name}: {_next_try(event.next_try_at, now)}: its tus server is asked again then"
 
 
-def _completed(event: events.UploadCompleted, name: str) -> str:
+def _next_try(at: datetime, now: datetime) -> str:
+    return f"next try in {duration((at - now).total_seconds())}"
+
+
+def _paused(event: events.UploadPaused, name: str, _: datetime) -> str:
+    return f"{name}: paused {'here' if event.here else 'from afar'}, {byte_count(event.offset)} confirmed"
+
+
+def _completed(event: events.UploadCompleted, name: str, _: datetime) -> str:
     return f"{name}: complete, {byte_count(event.size)} in {_took(event.seconds)}, sha256 {event.sha256}"
 
 
@@ -238,62 +259,66 @@ def _took(seconds: float) -> str:
     return duration(seconds) if seconds >= 10 else f"{seconds:.1f} s"
 
 
-def _ended(event: events.UploadEnded, name: str) -> str:
-    if event.state is UploadState.CANCELLED:
-        return f"{name}: cancelled"
-    hope = "; it can be resumed" if event.retryable else ""
-    return f"{name}: {event.state}, {event.code}: {event.detail or event.message}{hope}"
+def _ended(event: events.UploadEnded, name: str, _: datetime) -> str:
+    hope = "retryable" if event.retryable else "given up"
+    return f"{name}: {event.state}, {event.code}: {event.detail or event.message} ({hope})"
 
 
-def _overruled(event: events.UploadQueued | events.PauseOverruled, name: str) -> str:
-    return f"{name}: resumed by {event.overruled_by} from afar, though it was paused at this machine"
+def _cancelled(event: events.UploadCancelled, name: str, _: datetime) -> str:
+    actor = f" by {event.actor}" if event.actor else ""
+    return f"{name}: cancelled {'here' if event.here else f'from afar{actor}'}"
 
 
-def _lost(event: events.StreamLost, _: str) -> str:
+def _overruled(event: events.UploadQueued | events.PauseOverruled, name: str, *_: object) -> str:
+    return f"{name}: resumed by {event.overruled_by} from afar, though it was paused here"
+
+
+def _lost(event: events.StreamLost, *_: object) -> str:
     # Once is enough; 0 is a connection that was good until it ended.
     advice = "; what to do: sse-agent check" if event.attempt == 1 else ""
-    return f"disconnected from the control plane: {event.reason}; again in {duration(event.wait_s)}{advice}"
+    return f"waiting for the control plane: {event.reason}; next try in {duration(event.wait_s)}{advice}"
 
 
-def _held_up(event: events.SenderHeldUp, _: str) -> str:
+def _held_up(event: events.SenderHeldUp, *_: object) -> str:
     wait = duration(event.wait_s)
-    return f"no message reaches the control plane, {event.pending} wait: {event.reason}; again in {wait}"
+    return f"no message reaches the control plane, {event.pending} wait: {event.reason}; next try in {wait}"
 
 
-def _stumbled(event: events.CommandStumbled, _: str) -> str:
+def _stumbled(event: events.CommandStumbled, *_: object) -> str:
     return f"a bug in the agent, at {event.type} ({event.command_id}), time {event.attempts}: {event.error}"
 
 
-SENTENCES: dict[type[Event], Callable[[Any, str], str]] = {
+SENTENCES: dict[type[Event], Callable[[Any, str, datetime], str]] = {
     events.AgentStarted: _started,
-    events.AgentStopping: lambda event, _: f"stopping ({event.reason})",
-    events.AgentStopped: lambda event, _: f"stopped ({event.reason})",
+    events.AgentStopping: lambda event, *_: f"stopping ({event.reason})",
+    events.AgentStopped: lambda event, *_: f"stopped ({event.reason})",
     events.StreamConnected: _connected,
     events.StreamLost: _lost,
-    events.StreamRenewed: lambda event, _: "the access token was renewed, and the stream with it",
-    events.KeyRotated: lambda event, _: f"this machine has a new key; its fingerprint is {event.fingerprint}",
-    events.KeyUnused: lambda event, _: (
+    events.StreamRenewed: lambda event, *_: "the access token was renewed, and the stream with it",
+    events.KeyRotated: lambda event, *_: f"this machine has a new key; its fingerprint is {event.fingerprint}",
+    events.KeyUnused: lambda event, *_: (
         f"this machine is enrolled as {event.enrolled_as}, but SSE_AGENT_TOKEN is set, and counts more than its key"
     ),
-    events.StreamReset: lambda event, _: f"the control plane lost our place ({event.reason}); all is reported again",
-    events.AgentParked: lambda event, _: f"parked: {event.reason}; silent for {duration(event.wait_s)}",
+    events.StreamReset: lambda event, *_: f"the control plane lost our place ({event.reason}); all is reported again",
+    events.AgentParked: lambda event, *_: f"parked: {event.reason}; next try in {duration(event.wait_s)}",
     events.CommandReceived: _received,
-    events.CommandRepeated: lambda event, _: f"command received again, answered again ({event.command_id})",
+    events.CommandRepeated: lambda event, *_: f"command received again, answered again ({event.command_id})",
     events.CommandFinished: _answered,
     events.CommandStumbled: _stumbled,
     events.UploadQueued: _queued,
     events.PauseOverruled: _overruled,
     events.UploadStarted: _uploading,
+    events.UploadLocated: _located,
     events.UploadProgressed: _progressed,
     events.UploadWaiting: _waiting,
+    events.UploadPostponed: _postponed,
     events.UploadPaused: _paused,
     events.UploadCompleted: _completed,
     events.UploadEnded: _ended,
-    events.MessageShown: lambda event, _: f"chat, {event.sender or 'somebody'}: {event.text}",
+    events.UploadCancelled: _cancelled,
+    events.MessageShown: lambda event, *_: f"chat, {event.sender or 'somebody'}: {event.text}",
     events.SenderHeldUp: _held_up,
-    events.MessageBuried: lambda event, _: (
-        f"message {event.type} refused for good ({event.message_id}): {event.reason}"
-    ),
-    events.LinesDropped: lambda event, _: f"{event.count} lines are missing here: nobody took them",
-    events.JournalTrouble: lambda event, _: f"the journal can't be written, no command is taken: {event.reason}",
+    events.MessageBuried: lambda event, *_: f"dead letter: {event.type} ({event.message_id}): {event.reason}",
+    events.LinesDropped: lambda event, *_: f"{event.count} lines are missing here: nobody took them",
+    events.JournalTrouble: lambda event, *_: f"the journal can't be written, no command is taken: {event.reason}",
 }

@@ -179,12 +179,13 @@ def status_of(board: Board, now: float) -> Json:
             else max(0.0, round(connection.next_try_at - now, 1)),
         },
         "rate": board.rate,
-        "active": [_active(upload) for upload in board.first(UploadState.UPLOADING, ACTIVE_SHOWN)],
+        "active": [_active(upload, now) for upload in board.first(UploadState.UPLOADING, ACTIVE_SHOWN)],
         "troubles": [trouble.text for trouble in board.troubles(now)],
     }
 
 
-def _active(upload: Upload) -> Json:
+def _active(upload: Upload, now: float) -> Json:
+    stalled_s = upload.stalled_s(now)
     return {
         "fileId": upload.file_id,
         "fileName": upload.name.encode(errors="surrogateescape").decode(errors="replace"),
@@ -193,6 +194,7 @@ def _active(upload: Upload) -> Json:
         "bytesSent": upload.bytes_sent,
         "rate": upload.rate,
         "etaSeconds": None if upload.left_s is None else round(upload.left_s),
+        "stalledSeconds": None if stalled_s is None else round(stalled_s, 1),
     }
 
 

@@ -186,7 +186,8 @@ def _nothing(_: Transaction) -> None:
 def status_line(board: Board, stuck: Sequence[str] = ()) -> str:
     """`connected; 3 uploading, 120 queued (1.20 GiB), 12.3 MiB/s`: one line, in the words of the console."""
     connection = board.connection
-    parts = [f"{connection.state}: {connection.reason}" if connection.reason else str(connection.state)]
+    state = "waiting for the control plane" if connection.state == "waiting" else str(connection.state)
+    parts = [f"{state}: {connection.reason}" if connection.reason else state]
     if stuck:
         parts.insert(0, f"stuck: {', '.join(stuck)}")
     counts = [f"{count:,} {state}" for state in SHOWN_STATES if (count := board.count(state))]

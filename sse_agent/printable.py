@@ -4,6 +4,7 @@ File names, chat and the words of servers are anybody's. `printable` is for all 
 or a text log; the rest cuts what it returns to a width in terminal cells.
 """
 
+import re
 import unicodedata
 
 from rich.cells import cell_len, chop_cells, get_character_cell_size, split_graphemes
@@ -13,6 +14,8 @@ MARKS = 3
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Letters and signs by their category that are drawn as nothing.
 _UNSEEN = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+# Of an escape that is cut, what is left would be taken for a part of the name.
+_ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -83,8 +86,23 @@ def shortened_name(name: str, width: int, ellipsis: str = ELLIPSIS) -> str:
     room = width - len(ellipsis)
     if room <= 0:
         return ellipsis[: max(0, width)]
-    head = room // 3 if room >= 9 else 0
-    return _head(name, head) + ellipsis + _tail(name, room - head)
+    escapes = [found.span() for found in _ESCAPE.finditer(name)] if "\\" in name else []
+    head = len(_head(name, room // 3)) if room >= 9 else 0
+    head = next((start for start, end in escapes if start < head < end), head)
+    tail = len(name) - len(_tail(name, room - cell_len(name[:head])))
+    tail = next((end for start, end in escapes if start < tail < end < len(name)), tail)
+    return name[:head] + ellipsis + name[tail:]
+
+
+def shortened_words(text: str, width: int, ellipsis: str = ELLIPSIS) -> str:
+    """At most `width` cells of its beginning, up to the end of a word, unless that is far away."""
+    if cell_len(text) <= width:
+        return text
+    head = _head(text, width - len(ellipsis) - 1)
+    end = head.rfind(" ") if not text[len(head) :].startswith(" ") else len(head)
+    if end < len(head) * 2 // 3 or not end:
+        return shortened(text, width, ellipsis)
+    return f"{head[:end].rstrip()} {ellipsis}"
 
 
 def padded(text: str, width: int) -> str:

@@ -1,6 +1,7 @@
 """uploader → sender: how far each upload is. The latest wins; never durable; at most two reports a second each."""
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,34 +11,104 @@ from sse_agent.messages import Name, UploadProgress
 
 EVERY_S = 0.5
 WAITING_EVERY_S = 30.0
-RATE_OVER_S = 5.0
+WINDOW_S = 10.0
+LONGEST_WINDOW_S = 60.0
+BURST_S = 1.0
+STEADY_OVER_S = 15.0
 
 
 class Rate:
-    """Bytes per second over about the last `RATE_OVER_S` seconds: an exponentially weighted mean."""
+    """Bytes per second over the last `WINDOW_S` seconds, 0 once none went out for so long; and the seconds left.
+
+    Bytes go out in blocks: where one takes long, the window is as long as a few of them take. The first bytes only fill
+    the buffers on the way: once there are others, they do not count.
+    """
 
     def __init__(self) -> None:
-        self._mean: float | None = None
-        self._last: tuple[int, float] | None = None
+        # Instants at which the count had grown, and what it was then; the first one is what the rate is measured from.
+        self._steps: deque[tuple[float, int]] = deque()
+        self._noted_at = -math.inf
+        self._stepped_at = self._gap_s = 0.0
+        self._burst_until: float | None = None
+        self._is_settled = False
+        self._is_still = True
+        self._pace: float | None = None
+        self._paced_s = 0.0
 
     def note(self, count: int, now: float) -> None:
-        """`count` bytes in all at this monotonic instant. Going back (a resume) is no negative rate."""
-        last, self._last = self._last, (count, now)
-        if last is None or now <= last[1]:
+        """`count` bytes in all went out until this monotonic instant."""
+        if now <= self._noted_at:
             return
-        rate = max(0, count - last[0]) / (now - last[1])
-        weight = 1 - math.exp(-(now - last[1]) / RATE_OVER_S)
-        self._mean = rate if self._mean is None else self._mean + weight * (rate - self._mean)
+        passed, self._noted_at = now - self._noted_at, now
+        if not self._steps or count < self._steps[-1][1]:
+            self.restart(count, now)
+        elif count > self._steps[-1][1]:
+            self._step(count, now)
+        self._look_back(count, now)
+        self._steady(passed)
+
+    def restart(self, count: int, now: float) -> None:
+        """The tus server was asked where it is: what was measured before says nothing about what comes."""
+        self._steps = deque([(now, count)])
+        self._burst_until = None
+        self._is_settled, self._is_still = False, True
+
+    def _step(self, count: int, now: float) -> None:
+        if self._burst_until is None:
+            self._burst_until = now + BURST_S
+        self._gap_s, self._stepped_at = now - self._stepped_at, now
+        self._steps.append((now, count))
+        self._is_still = False
+
+    def _look_back(self, count: int, now: float) -> None:
+        """Forget what is older than the window, and the burst at the beginning."""
+        if not self._is_settled and self._burst_until is not None and now >= self._burst_until + BURST_S:
+            self._is_settled = True
+            self._forget(self._burst_until)
+        since = now - min(LONGEST_WINDOW_S, max(WINDOW_S, 3 * self._gap_s))
+        self._forget(since)
+        if self._is_still or self._steps[-1][0] <= since:
+            # Time in which nothing went out at all is no slowness of what comes after it.
+            self.restart(count, now)
+
+    def _forget(self, until: float) -> None:
+        while len(self._steps) > 1 and self._steps[1][0] <= until:
+            self._steps.popleft()
+
+    def _steady(self, passed: float) -> None:
+        if self._is_still or not self._is_settled or self._noted_at - self._steps[0][0] < 2 * BURST_S:
+            return
+        if self._pace is None:
+            self._pace, self._paced_s = self._now, 1.0
+            return
+        # At first a plain mean, so that the first second does not weigh more than the others.
+        self._paced_s += passed
+        weight = max(passed / self._paced_s, 1 - math.exp(-passed / STEADY_OVER_S))
+        self._pace += weight * (self._now - self._pace)
+
+    @property
+    def _now(self) -> float:
+        if self._is_still:
+            return 0.0
+        (since, before), (_, count) = self._steps[0], self._steps[-1]
+        # Of less than a second nobody can tell a rate.
+        return (count - before) / max(1.0, self._noted_at - since)
 
     @property
     def per_second(self) -> int:
-        """0 until there is something to say."""
-        return round(self._mean or 0.0)
+        """0 until there is something to say, and while nothing moves."""
+        return round(self._now)
+
+    def left_s(self, left: int) -> int | None:
+        """Seconds until so many bytes are out, by a steadier mean than the rate; None while nobody can tell."""
+        if self._is_still or self._pace is None or self._pace < 1:
+            return None
+        return round(left / self._pace)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where an upload is now. Sizes in bytes, `rate` in bytes per second."""
+    """Where an upload is now. Sizes in bytes, `rate` in bytes per second, `left_s` None while nobody can tell."""
 
     file_id: Name
     state: UploadState
@@ -46,6 +117,7 @@ class Reading:
     bytes_sent: int
     size: int
     rate: int = 0
+    left_s: int | None = None
     reason: str | None = None
     next_try_at: datetime | None = None
 
@@ -66,15 +138,20 @@ class ProgressTable:
         self._rows: dict[str, _Row] = {}
 
     def note(self, reading: Reading, now: float) -> None:
-        """Replace what is known of that upload. A change of state is reported as soon as the pace allows."""
+        """Replace what is known of that upload. Another state or next try is told as soon as the pace allows."""
         row = self._rows.get(reading.file_id)
         if row is None:
             self._rows[reading.file_id] = _Row(reading, 0, now, is_fresh=True)
             return
-        if row.reading.state is not reading.state:
+        if row.reading.state is not reading.state or row.reading.next_try_at != reading.next_try_at:
             row.due_at = max(now, row.reported_at + EVERY_S)
         row.is_fresh = row.is_fresh or reading != row.reading
         row.reading = reading
+
+    def find(self, file_id: str) -> Reading | None:
+        """The latest reading of that upload, if it runs or waits."""
+        row = self._rows.get(file_id)
+        return None if row is None else row.reading
 
     def drop(self, file_id: str) -> None:
         """It is over, paused or queued again: what there is to say goes out as an event of its own."""
@@ -104,7 +181,6 @@ def _report(row: _Row, now: float) -> UploadProgress:
     row.is_fresh = False
     row.reported_at = now
     row.due_at = now + (WAITING_EVERY_S if _is_waiting(row) else EVERY_S)
-    left = max(0, reading.size - reading.bytes_sent)
     return UploadProgress(
         file_id=reading.file_id,
         state=reading.state,
@@ -114,7 +190,7 @@ def _report(row: _Row, now: float) -> UploadProgress:
         bytes_sent=reading.bytes_sent,
         file_size=reading.size,
         rate=reading.rate,
-        eta_seconds=round(left / reading.rate) if reading.rate > 0 else None,
+        eta_seconds=reading.left_s,
         reason=reading.reason,
         next_try_at=timestamp(reading.next_try_at) if reading.next_try_at else None,
     )

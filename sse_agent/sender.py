@@ -64,6 +64,12 @@ class _Lanes:
         failures = self.holds[lane].failures if lane in self.holds else 0
         self.holds[lane] = _Hold(failures + 1, now + backoff.wait_s(failures))
 
+    def free(self, now: float) -> None:
+        """All may try again; how often each failed is remembered."""
+        self.retry_at = 0.0
+        for hold in self.holds.values():
+            hold.until = min(hold.until, now)
+
     def release(self, lane: str) -> None:
         self.holds.pop(lane, None)
 
@@ -190,6 +196,9 @@ class Sender:
             if answer[0].refusal is not None:
                 self._feed.emit(MessageBuried(greeting.id, greeting.type, answer[0].refusal))
             self._has_greeted, self._greeting = True, None
+            # Whatever kept messages from it before: it listens now. What it asked for by Retry-After still holds.
+            self._failures = 0
+            self._lanes.free(self._clock.monotonic())
         else:
             await self._greet_later(TryAgain("the greeting is being recorded by an earlier request"))
 

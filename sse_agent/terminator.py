@@ -63,22 +63,27 @@ class Terminator:
     async def _delete_some(self) -> None:
         """Everything, but no more at an endpoint where one was in vain: each may take as long as its time-outs."""
         troubles: dict[str, TryAgain] = {}
-        for termination in await self._journal.read(attempts.terminations, AT_ONCE):
-            if termination.endpoint in troubles or self._parking.is_parked:
-                continue
-            try:
-                await self._delete(termination)
-            except GiveUp:
-                pass
-            except TryAgain as later:
-                # A token that expired is one upload's trouble, not the server's.
-                is_own = isinstance(later, TokenRefused)
-                troubles[termination.url if is_own else termination.endpoint] = later
-                if self._clock.now() - termination.since < TRIED_FOR:
-                    continue
-            await self._journal.write(attempts.terminated, termination.url)
+        after = ""
+        # By pages: many that are in vain must not hide those behind them.
+        while page := await self._journal.read(attempts.terminations, AT_ONCE, after):
+            for termination in page:
+                if termination.endpoint not in troubles and not self._parking.is_parked:
+                    await self._try(termination, troubles)
+            after = page[-1].url
         for trouble in troubles.values():
             raise trouble
+
+    async def _try(self, termination: Termination, troubles: dict[str, TryAgain]) -> None:
+        try:
+            await self._delete(termination)
+        except GiveUp:
+            pass
+        except TryAgain as later:
+            # A token that expired is one upload's trouble, not the server's.
+            troubles["" if isinstance(later, TokenRefused) else termination.endpoint] = later
+            if self._clock.now() - termination.since < TRIED_FOR:
+                return
+        await self._journal.write(attempts.terminated, termination.url)
 
     async def _delete(self, termination: Termination) -> None:
         """Deadlines are the session's own; a stuck thread is left alone when the agent stops."""

@@ -1,8 +1,9 @@
 """uploads → tus → outbox: N at a time, the most urgent first, resumed from the server's offset."""
 
+import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import anyio
@@ -16,25 +17,28 @@ from sse_agent.digest import Digests, RunningDigest
 from sse_agent.errors import ErrorCode, GiveUp, Stopped, TryAgain
 from sse_agent.events import (
     CommandStumbled,
-    Event,
     Feed,
-    UploadCompleted,
+    UploadLocated,
+    UploadPostponed,
     UploadProgressed,
     UploadStarted,
     UploadWaiting,
 )
-from sse_agent.journal import Bell, Journal, Transaction, attempts, planning, transitions, uploads, wishes
+from sse_agent.journal import Bell, Journal, Transaction, attempts, outcomes, planning, uploads, wishes
+from sse_agent.journal.outcomes import Settled
 from sse_agent.journal.transitions import Interrupted, Outcome, Result, Trouble
 from sse_agent.journal.uploads import Upload
 from sse_agent.lifecycle import UNFINISHED, UploadState
 from sse_agent.parking import Parking
-from sse_agent.progress import ProgressTable, Rate, Reading
+from sse_agent.progress import EVERY_S, ProgressTable, Rate, Reading
 from sse_agent.retry import NOT_NOW
 from sse_agent.tus import NotNow, Outages, TokenRefused, TusSession
 
 WATCH_EVERY_S = 0.25
 IDLE_S = 60.0
 SWEEP_EVERY_S = 30.0
+SAME_TRY = timedelta(seconds=1)
+"""Nobody is told of another instant that is no further away."""
 
 RenewToken = Callable[[str], Awaitable[str | None]]
 
@@ -65,6 +69,9 @@ class _Run:
     digest: RunningDigest
     began: float
     rate: Rate = field(default_factory=Rate)
+    asks: int = 0
+    reported_sent: int = 0
+    report_at: float = 0.0
     renewing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     is_stopping: bool = False
     parked_because: str | None = None
@@ -112,7 +119,10 @@ class Uploader:
         self._runs: dict[str, _Run] = {}
         self._sessions: list[TusSession] = []
         self._digests = Digests()
-        self._waiting: set[str] = set()
+        # The next try of each that waits, as it was told.
+        self._waiting: dict[str, datetime] = {}
+        # Until when nothing is begun at an endpoint, as those that wait there were told.
+        self._hushed: dict[str, float] = {}
         self._swept_at = 0.0
         self._failures = 0
         self._is_ending = False
@@ -163,12 +173,18 @@ class Uploader:
         now = self._clock.monotonic()
         quiet, outages = self._outages.quiet(now), self._outages.lasting(now)
         going = {file_id: run.is_stopping for file_id, run in self._runs.items()}
-        decided = await self._journal.write(planning.decide, going, self._limit, quiet, outages)
+        hushed = {endpoint: now + seconds for endpoint, seconds in quiet.items()}
+        changed = _changed(self._hushed, hushed)
+        decided = await self._journal.write(planning.decide, going, self._limit, quiet, outages, changed)
         for file_id in decided.stop:
             if file_id in self._runs:
                 self._runs[file_id].stop()
         for upload in decided.begun:
             self._launch(upload, group)
+        self._hushed |= {endpoint: until for endpoint, until in hushed.items() if endpoint in changed}
+        self._hushed = {endpoint: until for endpoint, until in self._hushed.items() if endpoint in hushed}
+        for upload in decided.held:
+            self._postpone(upload)
         waits = [IDLE_S, *quiet.values()]
         if decided.next_try_at is not None:
             waits.append((decided.next_try_at - self._clock.now()).total_seconds())
@@ -180,7 +196,11 @@ class Uploader:
         gauge = Gauge(size=upload.known_size, offset=upload.offset, bytes_sent=upload.offset)
         digest = self._digests.take(upload.file_id)
         run = self._runs[upload.file_id] = _Run(upload, session, gauge, digest, self._clock.monotonic())
-        self._waiting.discard(upload.file_id)
+        self._waiting.pop(upload.file_id, None)
+        # Here, for whoever reports progress comes by before the upload's own task does.
+        self._feed.emit(
+            UploadStarted(upload.file_id, wishes.name_of(upload), upload.known_size, upload.offset, upload.tries + 1)
+        )
         self._launched.ring()
         group.start_soon(self._carry, run)
 
@@ -193,19 +213,44 @@ class Uploader:
             return
         still = await self._journal.read(uploads.waiting_ids)
         self._swept_at = self._clock.monotonic()
-        for file_id in self._waiting - still - self._runs.keys():
+        for file_id in self._waiting.keys() - still - self._runs.keys():
             self._progress.drop(file_id)
-        self._waiting &= still
+        self._waiting = {file_id: at for file_id, at in self._waiting.items() if file_id in still}
+
+    def _next_try_at(self, upload: Upload) -> datetime:
+        """Its own next try, but not before its tus server is tried again at all."""
+        now = self._clock.now()
+        quiet_s = self._outages.quiet(self._clock.monotonic()).get(upload.endpoint, 0.0)
+        return max(upload.next_try_at or now, now + timedelta(seconds=quiet_s))
+
+    def _postpone(self, upload: Upload) -> None:
+        """Tell when it is tried, if that is not what was told last."""
+        at, told = self._next_try_at(upload), self._waiting.get(upload.file_id)
+        if upload.file_id in self._runs or (told is not None and abs(at - told) < SAME_TRY):
+            return
+        self._note_waiting(upload, at)
+        self._feed.emit(UploadPostponed(upload.file_id, wishes.name_of(upload), at))
+
+    def _note_waiting(self, upload: Upload, next_try_at: datetime) -> None:
+        self._waiting[upload.file_id] = next_try_at
+        reading = Reading(
+            upload.file_id,
+            upload.state,
+            upload.revision,
+            upload.offset,
+            upload.offset,
+            upload.known_size,
+            reason=upload.reason,
+            next_try_at=next_try_at,
+        )
+        self._progress.note(reading, self._clock.monotonic())
 
     # --- one upload ---
 
     async def _carry(self, run: _Run) -> None:
         """From `uploading` to whatever comes of it."""
-        upload = run.upload
-        self._feed.emit(
-            UploadStarted(upload.file_id, wishes.name_of(upload), upload.known_size, upload.offset, upload.tries + 1)
-        )
-        result: Result | TryAgain = Interrupted()
+        # A cancellation of ours is the agent's stop.
+        result: Result | TryAgain = Interrupted(is_stop=True)
         try:
             result = await self._attempt(run)
         finally:
@@ -226,7 +271,7 @@ class Uploader:
             return error
         except Stopped:
             if run.parked_because is None:
-                return Interrupted()
+                return Interrupted(is_stop=self._is_ending)
             return Trouble(f"parked: {run.parked_because}", self._clock.now())
         except TryAgain as later:
             return later
@@ -270,11 +315,24 @@ class Uploader:
                 deadline = run.session.deadline
                 if deadline is not None and now > deadline:
                     run.session.expire()
-                run.rate.note(run.gauge.bytes_sent, now)
-                self._report(run)
+                self._note_ask(run, now)
+                run.rate.note(run.gauge.attempt_sent, now)
+                if now >= run.report_at:
+                    run.report_at = now + EVERY_S
+                    self._report(run, now)
 
-    def _report(self, run: _Run) -> None:
-        upload, gauge = run.upload, run.gauge
+    def _note_ask(self, run: _Run, now: float) -> None:
+        """What the tus server had already is no progress."""
+        if run.asks == run.gauge.asks:
+            return
+        is_first, run.asks = run.asks == 0, run.gauge.asks
+        run.rate.restart(run.gauge.attempt_sent, now)
+        if is_first:
+            upload, gauge = run.upload, run.gauge
+            self._feed.emit(UploadLocated(upload.file_id, wishes.name_of(upload), gauge.size, gauge.told_offset))
+
+    def _report(self, run: _Run, now: float) -> None:
+        upload, gauge, rate = run.upload, run.gauge, run.rate.per_second
         reading = Reading(
             upload.file_id,
             UploadState.UPLOADING,
@@ -282,12 +340,17 @@ class Uploader:
             gauge.offset,
             gauge.bytes_sent,
             gauge.size,
-            run.rate.per_second,
+            rate,
+            run.rate.left_s(max(0, gauge.size - gauge.bytes_sent)),
         )
-        self._progress.note(reading, self._clock.monotonic())
+        self._progress.note(reading, now)
         self._on_progress()
+        self._tell_progress(run, rate)
+
+    def _tell_progress(self, run: _Run, rate: int) -> None:
+        gauge, run.reported_sent = run.gauge, run.gauge.attempt_sent
         self._feed.emit(
-            UploadProgressed(upload.file_id, gauge.offset, gauge.bytes_sent, gauge.size, run.rate.per_second)
+            UploadProgressed(run.upload.file_id, gauge.offset, gauge.bytes_sent, gauge.size, rate, run.reported_sent)
         )
 
     async def _settle(self, run: _Run, result: Result | TryAgain) -> None:
@@ -297,7 +360,7 @@ class Uploader:
         seconds = self._clock.monotonic() - run.began
         while True:
             try:
-                upload, settled = await self._journal.write(_settled, file_id, result, seconds, self._no_progress)
+                settled = await self._journal.write(outcomes.settle, file_id, result, seconds, self._no_progress)
                 break
             except TryAgain as later:
                 if self._is_ending:
@@ -307,9 +370,9 @@ class Uploader:
                 failures += 1
         del self._runs[file_id]
         self._sessions.append(run.session)
-        if upload.state in UNFINISHED:
+        if settled.upload.state in UNFINISHED:
             self._digests.keep(file_id, run.digest)
-        self._tell(upload, settled)
+        self._tell(run, settled)
         self._on_change()
 
     def _note_answer(self, endpoint: str, result: Result | TryAgain) -> None:
@@ -318,23 +381,21 @@ class Uploader:
         elif isinstance(result, Outcome):
             self._outages.note_answer(endpoint)
 
-    def _tell(self, upload: Upload, result: Result) -> None:
-        if upload.state is UploadState.WAITING:
-            self._waiting.add(upload.file_id)
-            reading = Reading(
-                upload.file_id,
-                upload.state,
-                upload.revision,
-                upload.offset,
-                upload.offset,
-                upload.known_size,
-                reason=upload.reason,
-                next_try_at=upload.next_try_at,
-            )
-            self._progress.note(reading, self._clock.monotonic())
+    def _tell(self, run: _Run, settled: Settled) -> None:
+        """What was not told of it yet, then what became of it."""
+        upload = settled.upload
+        self._note_ask(run, self._clock.monotonic())
+        if run.gauge.attempt_sent != run.reported_sent:
+            self._tell_progress(run, run.rate.per_second)
+        event = settled.event
+        if isinstance(event, UploadWaiting):
+            event = replace(event, next_try_at=self._next_try_at(upload))
+            # Told now, and to be told anew at the next step: the outage may be over before that.
+            self._hushed.setdefault(upload.endpoint, -math.inf)
+            self._note_waiting(upload, event.next_try_at)
         else:
             self._progress.drop(upload.file_id)
-        self._feed.emit(_event_of(upload, result))
+        self._feed.emit(event)
 
 
 def _renewed(tx: Transaction, file_id: str, token: str) -> Upload:
@@ -342,40 +403,11 @@ def _renewed(tx: Transaction, file_id: str, token: str) -> Upload:
     return uploads.existing(tx, file_id)
 
 
-def _settled(
-    tx: Transaction, file_id: str, result: Result | TryAgain, seconds: float, no_progress: timedelta
-) -> tuple[Upload, Result]:
-    if isinstance(result, TryAgain):
-        result = _judge(uploads.existing(tx, file_id), result, tx.now, no_progress)
-    return transitions.settle(tx, file_id, result, seconds), result
-
-
-def _judge(upload: Upload, later: TryAgain, now: datetime, no_progress: timedelta) -> Trouble | GiveUp:
-    """Again, or not any more?"""
-    if uploads.has_stalled(upload, now, no_progress):
-        message = f"no progress for {no_progress.total_seconds() / 3600:g} h; the last trouble: {later.reason}"
-        return GiveUp(later.code or ErrorCode.NO_PROGRESS, message, retryable=True)
-    wait_s = NOT_NOW.wait_s(upload.tries, at_least_s=later.retry_after_s)
-    return Trouble(later.reason, now + timedelta(seconds=wait_s))
-
-
-def _event_of(upload: Upload, result: Result) -> Event:
-    """What became of an attempt, by the state it led to."""
-    if upload.state is UploadState.COMPLETE and isinstance(result, Outcome):
-        return UploadCompleted(
-            upload.file_id,
-            wishes.name_of(upload),
-            upload.known_size,
-            result.sha256,
-            upload.seconds,
-            result.confirmation,
-        )
-    if upload.state is UploadState.PAUSED:
-        return wishes.paused(upload)
-    if upload.state is UploadState.WAITING and upload.next_try_at is not None:
-        return UploadWaiting(upload.file_id, upload.offset, upload.reason or "", upload.next_try_at, upload.tries)
-    if upload.state in (UploadState.QUEUED, UploadState.WAITING):
-        why = upload.reason or "displaced"
-        return wishes.queued(upload, why)
-    error = result if isinstance(result, GiveUp) and upload.state is UploadState.FAILED else transitions.CANCELLED
-    return wishes.ended(upload, error)
+def _changed(told: Mapping[str, float], hushed: Mapping[str, float]) -> set[str]:
+    """The endpoints where those that wait have to be told another instant."""
+    moved = {
+        endpoint
+        for endpoint, until in hushed.items()
+        if endpoint not in told or abs(until - told[endpoint]) >= SAME_TRY.total_seconds()
+    }
+    return moved | (told.keys() - hushed.keys())

@@ -45,10 +45,14 @@ class ConsoleView:
 
     async def run(self, inside: "Inside") -> None:
         """Until cancelled."""
-        if not self.is_attended:
-            await LinesView(self.clock, "text", "info").run(inside)
-            return
         from sse_agent import console
+
+        if not self.is_attended:
+            try:
+                await LinesView(self.clock, "text", "info").run(inside)
+            finally:
+                console.say_farewell(inside.board, self.clock, _terminal())
+            return
         from sse_agent.chat import Keyboard
 
         logbook = console.Logbook()

@@ -14,8 +14,16 @@ import anyio.abc
 import pytest
 from anyio.streams.text import TextReceiveStream
 
-from sse_agent.agent import DRAIN_S, FAREWELL_S
+from sse_agent.agent import DRAIN_S, FAREWELL_S, tell_of_before
+from sse_agent.board import Board
+from sse_agent.errors import ErrorCode, GiveUp
+from sse_agent.events import Feed
+from sse_agent.journal import transitions, uploads
+from sse_agent.lifecycle import UploadState
+from sse_agent.messages import UploadStart
+from tests.doubles.clock import FakeClock
 from tests.doubles.control_plane import ControlPlane, Request, command, control_plane
+from tests.doubles.journals import journal_in
 
 WITHIN_S = 30.0
 
@@ -104,6 +112,22 @@ async def until(plane: ControlPlane, kind: str) -> Request:
         if kind in request.types:
             return request
         await request.accept()
+
+
+async def test_uploads_that_failed_before_the_start_have_names_on_the_board(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+        start = UploadStart(file_id="f", file_name="old scan.tiff")
+        await journal.write(uploads.add, "start", start, "https://tus.example.com/files/", 7)
+        await journal.write(transitions.begin, "f")
+        failure = GiveUp(ErrorCode.NO_PROGRESS, "no progress for 24 h", retryable=True)
+        await journal.write(transitions.settle, "f", failure, 1.0)
+        board, clock = Board(), FakeClock()
+        feed = Feed()
+        with feed.listening(lambda event: board.apply(event, clock.monotonic(), clock.now())):
+            await tell_of_before(journal, feed, board, "https://control.example.com")
+        [failed] = board.failed.values()
+        assert (failed.name, failed.reason) == ("old scan.tiff", "NO_PROGRESS: no progress for 24 h")
+        assert (failed.is_retryable, board.count(UploadState.FAILED)) == (True, 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from sse_agent import events
-from sse_agent.board import FINISHED_KEPT, GRACE_S, KNOWN_LIMIT, Board
+from sse_agent.board import BURST_S, FAILED_KEPT, FINISHED_KEPT, GRACE_S, KNOWN_LIMIT, STALLED_AFTER_S, Board, Upload
 from sse_agent.events import Event
 from sse_agent.lifecycle import UploadState
 
@@ -45,8 +45,20 @@ def completed(file_id: str, size: int = 10) -> Event:
     return events.UploadCompleted(file_id, f"{file_id}.bin", size, SHA256, 1.5, "response")
 
 
-def cancelled(file_id: str) -> Event:
-    return events.UploadEnded(file_id, UploadState.CANCELLED, "CANCELLED", "cancelled", "", retryable=False)
+def located(file_id: str, offset: int, size: int = 100) -> Event:
+    return events.UploadLocated(file_id, f"{file_id}.bin", size, offset)
+
+
+def progress(file_id: str, offset: int, bytes_sent: int, attempt_sent: int, rate: int = 9) -> Event:
+    return events.UploadProgressed(file_id, offset, bytes_sent, 100, rate, attempt_sent)
+
+
+def failed(file_id: str, *, retryable: bool = True) -> Event:
+    return events.UploadEnded(file_id, UploadState.FAILED, "NO_PROGRESS", "24 h", "", retryable, f"{file_id}.bin", 10)
+
+
+def cancelled(file_id: str, *, here: bool = False, actor: str = "") -> Event:
+    return events.UploadCancelled(file_id, f"{file_id}.bin", 10, 0, here, actor)
 
 
 def counts(board: Board) -> dict[UploadState, int]:
@@ -81,12 +93,47 @@ def test_an_upload_is_shown_in_the_state_that_the_last_event_gave_it() -> None:
     assert (board.finished[-1].name, board.finished[-1].sha256_head) == ("a.bin", SHA256[:16])
 
 
-def test_bytes_that_were_sent_again_after_a_resume_count_as_sent() -> None:
-    board = board_of(started("a", 100))
-    for offset, sent in [(0, 60), (20, 20), (20, 100)]:
-        board.apply(events.UploadProgressed("a", offset, sent, 100, 9), 101, AT)
+def test_bytes_that_were_sent_again_count_as_sent_and_those_that_the_server_had_already_do_not() -> None:
+    board = board_of(started("a", 100), located("a", 30))
+    upload = board.find("a")
+    assert upload is not None
+    assert (upload.offset, upload.bytes_sent, board.totals.bytes_sent) == (30, 30, 0)
+    for offset, position, sent in [(30, 60, 30), (40, 40, 30), (40, 100, 90)]:
+        board.apply(progress("a", offset, position, sent), 101, AT)
     board.apply(completed("a", 100), 102, AT)
-    assert board.totals.bytes_sent == 60 + 80
+    assert board.totals.bytes_sent == 90
+    for event in (queued("b", 100), started("b", 100), progress("b", 0, 20, 20), waiting("b"), started("b", 100)):
+        board.apply(event, 103, AT)
+    board.apply(progress("b", 20, 50, 30), 104, AT)
+    assert board.totals.bytes_sent == 90 + 20 + 30, "each attempt counts from 0"
+
+
+def test_only_time_in_which_something_was_sent_counts_as_spent_sending_and_for_all_uploads_once() -> None:
+    board = board_of(started("a", 100), started("b", 100), now=100)
+    board.apply(progress("a", 0, 10, 10), 101, AT)
+    board.apply(progress("b", 0, 10, 10), 101.5, AT)
+    assert board.totals.sending_s == 1.5
+    board.apply(progress("a", 0, 10, 10, rate=5), 130, AT)
+    board.apply(progress("b", 0, 10, 10, rate=5), 130, AT)
+    assert board.totals.sending_s == 1.5, "nothing moved"
+    board.apply(progress("a", 0, 20, 20), 131, AT)
+    assert board.totals.sending_s == 2.5
+
+
+def test_since_when_no_byte_of_an_upload_moved_is_known_once_it_is_noticeable() -> None:
+    board = board_of(started("a", 100), progress("a", 0, 5, 5), now=90)
+    upload = board.find("a")
+    assert upload is not None
+    board.apply(progress("a", 0, 10, 10), 100, AT)
+    assert upload.left_s == 10
+    board.apply(progress("a", 0, 10, 10, rate=0), 105, AT)
+    assert upload.stalled_s(100 + STALLED_AFTER_S - 0.1) is None
+    assert upload.stalled_s(100 + STALLED_AFTER_S + 30) == STALLED_AFTER_S + 30
+    assert (upload.rate, upload.left_s) == (0, None)
+    board.apply(progress("a", 10, 10, 10, rate=0), 150, AT)
+    assert upload.stalled_s(151) is None, "a confirmation is a sign of life"
+    board.apply(waiting("a"), 151, AT)
+    assert [one.stalled_s(999) for one in board] == [None], "one that waits says so"
 
 
 def test_the_queue_is_in_the_order_in_which_it_runs() -> None:
@@ -137,7 +184,7 @@ def test_whatever_happens_in_whatever_order_the_counts_are_those_of_a_plain_tabl
             over = completed(file_id) if chance.random() < 0.5 else cancelled(file_id)
             board.apply(over, step, AT)
             table.pop(file_id, None)
-            ended[over.state if isinstance(over, events.UploadEnded) else UploadState.COMPLETE] += 1
+            ended[UploadState.CANCELLED if isinstance(over, events.UploadCancelled) else UploadState.COMPLETE] += 1
         assert counts(board) == Counter(state for state, _ in table.values())
         assert board.queued_bytes == sum(left for _, left in table.values())
         for state in UNDER_WAY:
@@ -185,7 +232,7 @@ def test_the_connection_tells_its_age_its_reason_and_the_next_try() -> None:
     board.apply(events.StreamLost("reset by peer", 4.0, 1), 20, AT)
     board.apply(events.StreamLost("refused", 8.0, 2), 25, AT)
     link = board.connection
-    assert (link.state, link.since, link.reason, link.next_try_at) == ("disconnected", 20, "refused", 33)
+    assert (link.state, link.since, link.reason, link.next_try_at) == ("waiting", 20, "refused", 33)
     board.apply(events.AgentParked("newer-epoch", 600.0), 30, AT)
     assert (board.connection.state, board.connection.next_try_at) == ("parked", 630)
     board.apply(events.StreamConnected("sse", resumed=True, latest="k/1"), 700, AT)
@@ -255,3 +302,83 @@ def test_the_time_left_for_all_counts_the_queue_too() -> None:
     assert board.left_s is None
     board.apply(events.UploadProgressed("a", 0, 50, 100, 10), 101, AT)
     assert board.left_s == 35
+    board.apply(events.UploadProgressed("a", 0, 50, 100, 0), 102, AT)
+    assert board.left_s is None, "nothing moves"
+
+
+def test_bytes_that_only_fill_the_buffers_on_the_way_promise_no_early_end() -> None:
+    board = board_of(started("a", 100), progress("a", 0, 50, 50, rate=1000), now=100)
+    assert [one.left_s for one in board] == [None]
+    board.apply(progress("a", 0, 51, 51, rate=1), 100 + BURST_S, AT)
+    assert [one.left_s for one in board] == [None], "at a byte a second nobody can tell"
+    board.apply(progress("a", 0, 60, 60, rate=2), 101 + BURST_S, AT)
+    assert [one.left_s for one in board] != [None]
+
+
+def test_progress_that_says_nothing_new_shows_nothing_new() -> None:
+    board = board_of(started("a", 100), progress("a", 0, 10, 10))
+    before = board.revision
+    board.apply(progress("a", 0, 10, 10), 101, AT)
+    board.apply(progress("nobody", 0, 10, 10), 101, AT)
+    assert board.revision == before
+    board.apply(progress("a", 0, 11, 11), 101, AT)
+    assert board.revision == before + 1
+
+
+def test_what_is_confirmed_stands_until_the_tus_server_says_otherwise() -> None:
+    board = board_of(queued("a", 100, why="resumed", offset=40))
+    assert [(one.offset, one.bytes_sent) for one in board] == [(40, 40)]
+    board.apply(started("a", 100, offset=40), 101, AT)
+    assert [(one.offset, one.bytes_sent) for one in board] == [(40, 40)]
+    board.apply(located("a", 20), 102, AT)
+    assert [(one.offset, one.bytes_sent) for one in board] == [(20, 20)]
+
+
+def test_the_next_try_is_the_one_that_was_told_last() -> None:
+    board = board_of(started("a"), waiting("a"))
+    later = AT + timedelta(minutes=5)
+    board.apply(events.UploadPostponed("a", "a.bin", later), 101, AT)
+    assert [one.next_try_at for one in board.first(WAITING, 9)] == [later]
+    board.apply(events.UploadPostponed("nobody", "x", later), 101, AT)
+    assert len(board) == 1
+
+
+def test_an_upload_from_before_the_start_is_never_shown_by_its_id_alone() -> None:
+    old = events.AgentStarted("1", "c", "https://c", 2, {"queued": 1, "waiting": 1}, 300)
+    board = board_of(old)
+    board.apply(events.UploadPaused("p", 5, file_name="p.bin", size=10), 101, AT)
+    board.apply(events.UploadWaiting("w", 5, "423", AT, 1, "w.bin", 20), 101, AT)
+    assert [(one.name, one.size, one.bytes_left) for one in board] == [("w.bin", 20, 15), ("p.bin", 10, 5)]
+    board.apply(failed("f"), 102, AT)
+    board.apply(cancelled("c"), 102, AT)
+    assert [(one.name, one.size) for one in board.finished] == [("f.bin", 10), ("c.bin", 10)]
+
+
+def test_failed_uploads_have_their_names_and_reasons_from_before_the_start_as_well() -> None:
+    board = board_of(events.AgentStarted("1", "c", "https://c", 2, {"failed": 3, "paused": 1}, 0))
+    assert board.count(UploadState.FAILED) == 3
+    old = [Upload(one, f"{one}.bin", 10, 0, UploadState.FAILED, reason="NO_PROGRESS: 24 h") for one in ("new", "older")]
+    board.name_failed(old)
+    assert (list(board.failed), board.count(UploadState.FAILED)) == (["older", "new"], 3)
+    board.apply(started("a"), 101, AT)
+    board.apply(failed("a", retryable=False), 102, AT)
+    assert (board.failed["a"].reason, board.failed["a"].is_retryable) == ("NO_PROGRESS: 24 h", False)
+    board.apply(queued("new", why="retried"), 103, AT)
+    board.apply(cancelled("older"), 103, AT)
+    assert (list(board.failed), board.count(UploadState.FAILED), board.count(PAUSED)) == (["a"], 2, 1)
+    board.apply(queued("unnamed", why="retried"), 104, AT)
+    assert (board.count(UploadState.FAILED), board.count(QUEUED)) == (1, 2)
+
+
+def test_of_failed_uploads_the_last_ones_are_kept_and_the_others_counted() -> None:
+    board = Board()
+    for number in range(FAILED_KEPT + 5):
+        board.apply(failed(f"f{number}"), 100, AT)
+    assert (len(board.failed), board.count(UploadState.FAILED)) == (FAILED_KEPT, FAILED_KEPT + 5)
+    assert "f4" not in board.failed
+
+
+def test_who_cancelled_is_told() -> None:
+    board = board_of(cancelled("a", here=True), cancelled("b", actor="Ann"), cancelled("c"))
+    told = ["cancelled here", "cancelled from afar by Ann", "cancelled from afar"]
+    assert [one.reason for one in board.finished] == told

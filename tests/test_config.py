@@ -141,13 +141,13 @@ def test_a_settings_file_that_others_can_write_is_not_read_and_that_is_said(
 # --- what is refused ---
 
 WRONG: list[tuple[str, str, str]] = [
-    ("control_plane_url", "control.example.com", "expected a URL such as https://"),
+    ("control_plane_url", "control.example.com", "expected a URL with https:// in front"),
     ("control_plane_url", "ftp://control.example.com", "expected a URL such as https://"),
     ("control_plane_url", "https://", "expected a URL such as https://"),
     ("control_plane_url", "https://control.example.com:99999", "expected a URL such as https://"),
     ("control_plane_url", "https://control.example.com:port", "expected a URL such as https://"),
     ("control_plane_url", "https://[::1", "expected a URL such as https://"),
-    ("control_plane_url", "http://control.example.com", "expected https"),
+    ("control_plane_url", "http://control.example.com", "over plain http everybody on the way can read the token"),
     ("control_plane_url", "https://me:secret@control.example.com", "without user name"),
     ("control_plane_url", "https://control.example.com/#x", "without user name"),
     ("control_plane_url", "https://control.example.com/?x=1", "without a query"),
@@ -343,3 +343,36 @@ def test_one_variable_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/x")
     assert config.environment("NOTIFY_SOCKET") == "/run/x"
     assert config.environment("NO_SUCH_VARIABLE_HERE") is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("control.example.com", "https://control.example.com"),
+        ("control.example.com:8443/sse", "https://control.example.com:8443/sse"),
+        ("localhost:8787", "http://localhost:8787"),
+        ("127.0.0.1:1080/files/", "http://127.0.0.1:1080/files/"),
+        ("[::1]:8787", "http://[::1]:8787"),
+        ("https://control.example.com", None),
+        ("ftp://control.example.com", None),
+        ("two words", None),
+        ("control.example.com:99999", None),
+        ("ada:hunter2@control.example.com", None),
+        ("[", None),
+        ("", None),
+    ],
+)
+def test_an_address_without_a_scheme_leads_to_the_url_that_is_meant(typed: str, meant: str | None) -> None:
+    assert config.with_scheme(typed) == meant
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_wrong_setting_is_called_by_its_flag_if_it_came_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSE_AGENT_LOG_LEVEL", "loud")
+    message = refused(lambda: load({"log_format": "xml", "max_concurrent_uploads": "0"}))
+    assert [line.split(":")[0] for line in message.splitlines() if line.startswith("  ")] == [
+        "  --max-concurrent-uploads",
+        "  --log-format",
+        "  SSE_AGENT_LOG_LEVEL",
+    ]
+    assert "  --commands: expected a JSON list" in refused(lambda: load({"commands": "MESSAGE"}))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -18,12 +19,22 @@ from tests.doubles.desks import FakeDesk, summary
 from tests.test_board import AT, cancelled, queued, started
 
 
+class CountingDesk(FakeDesk):
+    """Knows as well how many messages have not gone out."""
+
+    pending = 0
+
+    async def counts(self) -> dict[str, Any]:
+        self._check()
+        return {"uploads": {}, "queuedBytes": 0, "outbox": {"pending": self.pending, "dead": 0}}
+
+
 @dataclass
 class Seat:
     """A person in front of a session that runs."""
 
     board: Board
-    desk: FakeDesk
+    desk: CountingDesk
     clock: FakeClock
     said: list[str] = field(default_factory=list)
     stopped: list[bool] = field(default_factory=list)
@@ -51,7 +62,7 @@ class Seat:
 
 
 @asynccontextmanager
-async def seated(desk: FakeDesk, *happened: events.Event) -> AsyncIterator[Seat]:
+async def seated(desk: CountingDesk, *happened: events.Event) -> AsyncIterator[Seat]:
     board, clock = Board(), FakeClock()
     for event in happened:
         board.apply(event, clock.monotonic(), AT)
@@ -64,7 +75,7 @@ async def seated(desk: FakeDesk, *happened: events.Event) -> AsyncIterator[Seat]
 
 
 async def test_what_is_wished_is_done_and_said_to_be_done() -> None:
-    async with seated(FakeDesk(), started("a"), started("b")) as seat:
+    async with seated(CountingDesk(), started("a"), started("b")) as seat:
         seat.press("down", "p")
         await seat.notes("paused: a.bin")
         seat.press("down", "c", "y", "R")
@@ -73,7 +84,7 @@ async def test_what_is_wished_is_done_and_said_to_be_done() -> None:
 
 
 async def test_what_is_refused_is_said_with_its_reason() -> None:
-    desk = FakeDesk()
+    desk = CountingDesk()
     desk.refuses = {"a"}
     async with seated(desk, started("a")) as seat:
         seat.press("down", "p")
@@ -84,7 +95,7 @@ async def test_what_is_refused_is_said_with_its_reason() -> None:
 
 
 async def test_a_journal_that_takes_nothing_now_is_said_and_a_line_stays_to_be_sent_again() -> None:
-    async with seated(FakeDesk(), started("a")) as seat:
+    async with seated(CountingDesk(), started("a")) as seat:
         seat.desk.is_stuck, seat.can_speak = True, False
         seat.press("down", "p")
         await seat.notes("not now: the disk is full")
@@ -96,7 +107,7 @@ async def test_a_journal_that_takes_nothing_now_is_said_and_a_line_stays_to_be_s
 
 
 async def test_lines_are_said_in_the_order_in_which_they_were_typed() -> None:
-    async with seated(FakeDesk()) as seat:
+    async with seated(CountingDesk()) as seat:
         seat.press("m")
         for number in range(9):
             seat.press(f"{number}", "enter")
@@ -104,7 +115,7 @@ async def test_lines_are_said_in_the_order_in_which_they_were_typed() -> None:
 
 
 async def test_more_wishes_than_can_be_done_are_refused_and_not_piled_up() -> None:
-    async with seated(FakeDesk(), started("a")) as seat:
+    async with seated(CountingDesk(), started("a")) as seat:
         seat.press("down", *["p"] * (WISHES + 1))
         assert seat.session.state.note is not None
         assert "too much at once" in seat.session.state.note.text
@@ -112,14 +123,14 @@ async def test_more_wishes_than_can_be_done_are_refused_and_not_piled_up() -> No
 
 
 async def test_quitting_stops_the_agent() -> None:
-    async with seated(FakeDesk(), started("a")) as seat:
+    async with seated(CountingDesk(), started("a")) as seat:
         seat.press("q", "y")
         await seat.until(lambda: seat.stopped)
 
 
 async def test_details_are_looked_up_and_renewed_while_something_happens() -> None:
     upload = summary("a", "a.bin", "uploading")
-    async with seated(FakeDesk(upload), started("a")) as seat:
+    async with seated(CountingDesk(upload), started("a")) as seat:
         seat.press("down", "enter")
         await seat.until(lambda: seat.session.details)
         upload["state"] = "waiting"
@@ -136,14 +147,16 @@ async def test_details_are_looked_up_and_renewed_while_something_happens() -> No
 
 
 async def test_details_of_an_upload_that_is_gone_lead_back_to_the_list() -> None:
-    async with seated(FakeDesk(), started("a")) as seat:
+    async with seated(CountingDesk(), started("a")) as seat:
         seat.press("down", "enter")
         await seat.until(lambda: seat.session.state.mode is Mode.LIST)
         assert seat.session.state.note is not None
 
 
 async def test_a_filter_finds_what_the_board_only_counts_and_what_is_over() -> None:
-    desk = FakeDesk(summary("x", "other.bin"), summary("y", "old scan.tiff", "complete"), summary("z", "scan 2.tiff"))
+    desk = CountingDesk(
+        summary("x", "other.bin"), summary("y", "old scan.tiff", "complete"), summary("z", "scan 2.tiff")
+    )
     async with seated(desk) as seat:
         seat.press("/", *"scan")
         await seat.until(lambda: seat.session.found and seat.session.found.text == "scan")
@@ -154,8 +167,83 @@ async def test_a_filter_finds_what_the_board_only_counts_and_what_is_over() -> N
         assert len(seat.session.listed) == 0
 
 
+async def test_a_filter_takes_upper_and_lower_case_for_the_same() -> None:
+    seen = events.UploadStarted("a", "Straße/SCAN-1.TIFF", 10, 0, 1)
+    failed = events.UploadEnded("f", UploadState.FAILED, "FILE_CHANGED", "it grew", "", retryable=True)
+    before = events.UploadStarted("f", "Scan-2.tiff", 10, 0, 1)
+    async with seated(CountingDesk(), seen, before, failed, queued("other")) as seat:
+        for text, found in (("scan-", ["a", "f"]), ("STRASSE", ["a"]), ("tiff", ["a", "f"]), ("scan-3", [])):
+            seat.press("/", *text, "enter")
+            await seat.until(lambda text=text: seat.session.found and seat.session.found.text == text)  # type: ignore[misc]
+            assert [upload.file_id for upload in seat.session.listed] == found
+            seat.press("esc")
+
+
+async def test_messages_that_can_not_go_out_are_counted_and_quitting_says_so() -> None:
+    desk = CountingDesk()
+    desk.pending = 3
+    lost = events.StreamLost("Connection refused", 42.0, 1)
+    async with seated(desk, events.StreamConnected("sse", resumed=True, latest="k/1")) as seat:
+        seat.session.refresh()
+        await anyio.wait_all_tasks_blocked()
+        assert seat.session.unsent == 0
+        seat.board.apply(lost, 1000.0, AT)
+        seat.clock.advance(LOOK_EVERY_S)
+        seat.session.refresh()
+        await seat.until(lambda: seat.session.unsent == 3)
+        seat.press("q")
+        assert seat.session.state.ask is not None
+        assert not seat.stopped
+        assert seat.session.state.ask.question == "Stop the agent? 3 messages go out at the next start."
+
+
+async def test_messages_that_nobody_had_counted_yet_are_asked_about_as_well() -> None:
+    desk = CountingDesk()
+    async with seated(desk, events.StreamLost("Connection refused", 42.0, 1)) as seat:
+        desk.pending = 1
+        seat.press("q")
+        await seat.until(lambda: seat.session.state.ask)
+        assert not seat.stopped
+        seat.press("y")
+        await seat.until(lambda: seat.stopped)
+
+
+async def test_that_a_question_is_withdrawn_is_told_for_a_while() -> None:
+    async with seated(CountingDesk(), started("a")) as seat:
+        seat.press("down", "c")
+        seat.clock.advance(NOTE_S + 1)
+        seat.board.apply(cancelled("a"), 1000.0, AT)
+        for _ in range(2):
+            seat.session.refresh()
+            assert seat.session.state.note is not None
+            assert seat.session.state.note.text == "the question is withdrawn, the upload is cancelled: a.bin"
+        seat.clock.advance(NOTE_S + 1)
+        seat.session.refresh()
+        assert seat.session.state.note is None
+
+
+async def test_who_rests_is_woken_by_a_key_and_by_the_answer_to_it() -> None:
+    async with seated(CountingDesk(), started("a")) as seat:
+        woken: list[str] = []
+
+        async def rest() -> None:
+            while len(woken) < 2:
+                with seat.session.resting():
+                    await anyio.sleep_forever()
+                note = seat.session.state.note
+                woken.append(note.text if note else "")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(rest)
+            await anyio.wait_all_tasks_blocked()
+            seat.press("down")
+            await seat.until(lambda: woken == [""])
+            seat.session.press("p")
+        assert seat.desk.done == [("pause", "a")]
+
+
 async def test_uploads_from_before_the_start_get_their_names_but_not_those_that_have_changed_since() -> None:
-    desk = FakeDesk(
+    desk = CountingDesk(
         *(summary(f"q{number}", f"q{number}.bin") for number in range(2500)),
         summary("p", "p.bin", "paused", pausedHere=True),
         summary("raw", "x", fileNameB64="bGF0aW4t/C5yYXc="),
@@ -179,7 +267,7 @@ async def test_uploads_from_before_the_start_get_their_names_but_not_those_that_
 
 
 async def test_a_journal_that_can_not_be_read_at_the_start_keeps_the_counts() -> None:
-    desk = FakeDesk(summary("q", "q.bin"))
+    desk = CountingDesk(summary("q", "q.bin"))
     desk.is_stuck = True
     counts = {"queued": 1}
     async with seated(desk, events.AgentStarted("1", "c", "https://c", 2, counts, 1024)) as seat:
@@ -188,7 +276,7 @@ async def test_a_journal_that_can_not_be_read_at_the_start_keeps_the_counts() ->
 
 
 async def test_an_answer_goes_after_a_while_by_itself() -> None:
-    async with seated(FakeDesk(), queued("a")) as seat:
+    async with seated(CountingDesk(), queued("a")) as seat:
         seat.press("p")
         seat.session.refresh()
         assert seat.session.state.note is not None

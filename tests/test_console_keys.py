@@ -6,29 +6,16 @@ import pytest
 
 from sse_agent import events
 from sse_agent.board import Board, Upload
-from sse_agent.chat import NAMES, PASTE
+from sse_agent.chat import NAMES, PASTE, Splitter
 from sse_agent.console import editing
 from sse_agent.console.editing import EDITS, edited
 from sse_agent.console.keyline import keys_of
-from sse_agent.console.keys import (
-    HISTORY,
-    Ask,
-    Do,
-    DoToAll,
-    Mode,
-    Say,
-    Sight,
-    State,
-    Stop,
-    Wish,
-    pressed,
-    settled,
-    unsaid,
-)
+from sse_agent.console.keys import HISTORY, pressed, settled, unsaid
 from sse_agent.console.listing import Found, Listed
+from sse_agent.console.state import Ask, Do, DoToAll, Mode, Note, Say, Sight, State, Stop, Wish
 from sse_agent.lifecycle import UploadState
 from sse_agent.messages import MESSAGE_LIMIT
-from tests.test_board import AT, cancelled, queued, started, waiting
+from tests.test_board import AT, cancelled, completed, queued, started, waiting
 
 
 def board_with(queued_count: int = 3) -> Board:
@@ -46,6 +33,10 @@ def board_with(queued_count: int = 3) -> Board:
     return board
 
 
+def failed(file_id: str, *, retryable: bool) -> events.Event:
+    return events.UploadEnded(file_id, UploadState.FAILED, "FILE_CHANGED", "it grew", "", retryable)
+
+
 class Person:
     """Presses keys in front of a board."""
 
@@ -54,12 +45,12 @@ class Person:
         self.found = found
         self.state = State()
         self.wishes: list[Wish] = []
-        self.page, self.most_scroll, self.log_first, self.log_total = 4, 0, 0, 0
+        self.page, self.most_scroll, self.log_first, self.log_total, self.unsent = 4, 0, 0, 0, 0
 
     def press(self, *keys: str) -> "Person":
         for key in keys:
             listed = Listed(self.board, self.found if self.state.pattern else None)
-            sight = Sight(listed, self.page, self.most_scroll, self.log_first, self.log_total)
+            sight = Sight(listed, self.page, self.most_scroll, self.log_first, self.log_total, None, self.unsent)
             self.state, wish = pressed(self.state, key, sight)
             self.wishes += [wish] if wish else []
         return self
@@ -92,15 +83,42 @@ def test_arrows_and_letters_select(keys: str, file_id: str) -> None:
     assert selected(*keys.split()) == file_id
 
 
-def test_the_selection_stays_with_its_upload_and_goes_to_the_next_one_when_that_is_gone() -> None:
+def test_the_selection_stays_with_its_upload_and_goes_with_it() -> None:
     person = Person(board_with()).press("down", "down", "down")
     person.board.apply(waiting("up"), 101, AT)
     person.board.apply(queued("urgent", priority=9), 101, AT)
     assert settled(person.state, Listed(person.board)).selected == "rest"
     person.board.apply(cancelled("rest"), 102, AT)
     state = settled(person.state, Listed(person.board))
-    assert (state.selected, state.position) == ("urgent", 2)
-    assert settled(state, Listed(Board())).selected == ""
+    assert state.selected == ""
+    assert state.note is not None
+    assert "nothing is selected" in state.note.text
+
+
+@pytest.mark.parametrize("key", ["c", "p", "r", "t", "enter"])
+def test_a_key_for_an_upload_that_has_just_ended_is_for_no_other_one(key: str) -> None:
+    person = Person(board_with()).press("down")
+    person.board.apply(completed("up"), 101, AT)
+    person.press(key)
+    assert (person.wishes, person.state.ask, person.state.mode) == ([], None, Mode.LIST)
+    assert person.state.note is not None
+    assert "nothing is selected" in person.state.note.text
+
+
+def test_after_its_upload_has_gone_the_selection_begins_where_it_was() -> None:
+    person = Person(board_with()).press("down", "down", "down")
+    person.board.apply(cancelled("rest"), 102, AT)
+    assert person.press("down").state.selected == "q0"
+
+
+def test_one_that_failed_and_can_be_retried_is_listed_before_the_queue_and_stays_selected() -> None:
+    person = Person(board_with()).press("down")
+    for file_id, retryable in (("up", True), ("wait", False)):
+        person.board.apply(failed(file_id, retryable=retryable), 101, AT)
+    listed = Listed(person.board)
+    assert [one.file_id for one in listed] == ["rest", "up", "q0", "q1", "q2"]
+    assert [listed.position(one.file_id) for one in listed] == list(range(len(listed)))
+    assert person.press("t").wishes == [Do("retry", "up", "up.bin")]
 
 
 @pytest.mark.parametrize(
@@ -131,10 +149,45 @@ def test_a_cancel_names_the_file_and_only_y_confirms_it() -> None:
     assert person.press("c", "y").wishes == [Do("cancel", "up", "up.bin")]
 
 
-def test_the_answer_is_about_the_upload_that_was_asked_about_whatever_happened_since() -> None:
+def test_the_answer_is_about_the_upload_that_was_asked_about_wherever_it_stands_by_then() -> None:
     person = Person(board_with()).press("down", "c")
-    person.board.apply(cancelled("up"), 101, AT)
+    person.board.apply(waiting("up"), 101, AT)
+    person.board.apply(queued("urgent", priority=9), 101, AT)
     assert person.press("y").wishes == [Do("cancel", "up", "up.bin")]
+
+
+@pytest.mark.parametrize("panel", [[], ["enter"]], ids=["list", "details"])
+def test_a_question_about_an_upload_that_has_ended_is_withdrawn_with_a_word(panel: list[str]) -> None:
+    person = Person(board_with()).press("down", *panel, "c")
+    assert person.state.ask is not None
+    person.board.apply(completed("up"), 101, AT)
+    assert settled(person.state, Listed(person.board)).ask is None
+    state = settled(person.state, Listed(person.board))
+    assert state.note is not None
+    assert state.note.text == "the question is withdrawn, the upload is complete: up.bin"
+    assert person.press("y").wishes == []
+
+
+@pytest.mark.parametrize(
+    ("state", "retryable", "why"),
+    [
+        (UploadState.COMPLETE, False, "not cancelled: the upload is complete: old.bin"),
+        (UploadState.CANCELLED, False, "not cancelled: the upload is cancelled already: old.bin"),
+        (UploadState.FAILED, False, "not cancelled: the upload is given up (FILE_CHANGED: it grew): old.bin"),
+    ],
+)
+def test_a_cancel_of_what_is_over_is_refused_at_once(state: UploadState, retryable: bool, why: str) -> None:
+    old = Upload("old", "old.bin", 5, 0, state, reason="FILE_CHANGED: it grew", is_retryable=retryable)
+    person = Person(board_with(), Found("old", (old,))).press("/", *"old", "enter", "down", "c")
+    assert (person.state.ask, person.wishes) == (None, [])
+    assert person.state.note == Note(why, is_bad=True)
+    assert "c" not in {key.name for key in keys_of(person.state, old, Listed(person.board, person.found))}
+
+
+def test_a_failed_upload_that_can_be_retried_can_be_cancelled() -> None:
+    old = Upload("old", "old.bin", 5, 0, UploadState.FAILED, is_retryable=True)
+    person = Person(board_with(), Found("old", (old,))).press("/", *"old", "enter", "down", "c", "y")
+    assert person.wishes == [Do("cancel", "old", "old.bin")]
 
 
 def test_all_are_paused_after_a_question_when_there_are_more_than_one() -> None:
@@ -147,13 +200,43 @@ def test_all_are_paused_after_a_question_when_there_are_more_than_one() -> None:
     assert Person(alone).press("P").wishes == [DoToAll("pause")]
 
 
-def test_quitting_asks_when_uploads_are_under_way() -> None:
-    person = Person(board_with()).press("q")
-    assert person.wishes == []
-    assert person.state.ask is not None
-    assert "1 upload is under way and goes on at the next start" in person.state.ask.question
-    assert person.press("n", "q", "y").wishes == [Stop()]
-    assert Person(Board()).press("q").wishes == [Stop()]
+@pytest.mark.parametrize(
+    ("happened", "unsent", "question"),
+    [
+        ([started("a")], 0, "Stop the agent? 1 upload goes on at the next start."),
+        ([queued("a")], 0, "Stop the agent? 1 upload goes on at the next start."),
+        ([started("a"), waiting("a")], 0, "Stop the agent? 1 upload goes on at the next start."),
+        ([started("a"), queued("b"), queued("c")], 0, "Stop the agent? 3 uploads go on at the next start."),
+        ([], 1, "Stop the agent? 1 message goes out at the next start."),
+        ([queued("a"), queued("b")], 2, "Stop the agent? 2 uploads go on and 2 messages go out at the next start."),
+    ],
+)
+def test_quitting_asks_when_anything_is_unfinished(happened: list[events.Event], unsent: int, question: str) -> None:
+    board = Board()
+    for event in happened:
+        board.apply(event, 100, AT)
+    person = Person(board)
+    person.unsent = unsent
+    assert person.press("q").wishes == []
+    assert person.state.ask == Ask(question, "", Stop(is_sure=True))
+    assert person.press("n", "q", "y").wishes == [Stop(is_sure=True)]
+
+
+def test_quitting_asks_nothing_when_nothing_is_unfinished() -> None:
+    board = Board()
+    for event in (started("a"), completed("a"), started("b"), events.UploadPaused("b", 0, here=True)):
+        board.apply(event, 100, AT)
+    assert Person(board).press("q").wishes == [Stop()]
+
+
+@pytest.mark.parametrize("panel", ["enter", "l", "?"], ids=["details", "log", "help"])
+def test_q_in_a_panel_leads_back_to_the_list_and_stops_nothing(panel: str) -> None:
+    for key in ("q", "esc"):
+        person = Person(board_with()).press("down", panel)
+        assert person.state.mode is not Mode.LIST
+        assert any(key in bottom.name.lower().split() for bottom in keys_of(person.state, None, Listed(person.board)))
+        person.press(key)
+        assert (person.state.mode, person.state.ask, person.wishes) == (Mode.LIST, None, [])
 
 
 # --- the chat ---------------------------------------------------------------------------------------
@@ -219,17 +302,17 @@ def test_a_filter_is_typed_kept_and_cleared() -> None:
     assert person.press("enter").state.pattern == "q1"
     assert person.state.mode is Mode.LIST
     assert person.press("esc").state.pattern == ""
-    assert person.press("/").type("zzz").press("esc").state == State(heard=0, selected="", position=0)
+    assert person.press("/").type("zzz").press("esc").state == State(heard=0, selected="")
 
 
 def test_in_a_filter_the_selection_is_among_what_was_found_also_of_what_the_board_does_not_know() -> None:
-    old = Upload("old", "q-old.bin", 5, 0, UploadState.FAILED)
+    old = Upload("old", "q-old.bin", 5, 0, UploadState.FAILED, is_retryable=True)
     copy = Upload("q1", "q1.bin", 10, 0, UploadState.UPLOADING)
     person = Person(board_with(), Found("q", (old, copy)))
-    person.press("/", "q", "down")
+    person.press("/", "q", "down", "down")
     assert person.state.selected == "q1"
-    assert Listed(person.board, person.found).window(0, 9) == [person.board.find("q1"), old]
-    assert person.press("down", "enter", "t").wishes == [Do("retry", "old", "q-old.bin")]
+    assert Listed(person.board, person.found).window(0, 9) == [old, person.board.find("q1")]
+    assert person.press("up", "enter", "t").wishes == [Do("retry", "old", "q-old.bin")]
 
 
 def test_details_are_of_the_selected_upload_also_when_it_has_left_the_list() -> None:
@@ -343,3 +426,8 @@ def test_a_word_is_erased_behind_any_number_of_blanks_without_trying_each_of_the
 def test_keyboard_and_editor_mean_the_same_keys() -> None:
     assert editing.PASTE == PASTE
     assert set(EDITS) <= set(NAMES.values())
+
+
+def test_esc_and_another_key_at_once_are_two_keys() -> None:
+    assert list(Splitter().split("\x1b\x1b[B")) == ["esc", "down"]
+    assert list(Splitter().split("\x1b[A\x1b\x1b[Bq")) == ["up", "esc", "down", "q"]

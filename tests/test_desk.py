@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from sse_agent import desk
+from sse_agent.clock import timestamp
 from sse_agent.desk import Desk
 from sse_agent.errors import ErrorCode, GiveUp
 from sse_agent.events import Event, Feed, UploadPaused, UploadQueued
@@ -15,6 +17,7 @@ from sse_agent.journal import Journal, outbox, transitions, uploads
 from sse_agent.journal.transitions import Interrupted, Trouble
 from sse_agent.lifecycle import UploadState
 from sse_agent.messages import UploadStart
+from sse_agent.progress import Reading
 from tests.doubles.clock import FakeClock
 from tests.doubles.journals import journal_in, outgoing, receive
 
@@ -25,6 +28,7 @@ ENDPOINT = "https://tus.example.com/files/"
 class Rig:
     journal: Journal
     desk: Desk
+    readings: dict[str, Reading]
     events: list[Event] = field(default_factory=list)
     changes: int = 0
 
@@ -51,7 +55,8 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
         def changed() -> None:
             there.changes += 1
 
-        there = Rig(journal, Desk(journal, feed, changed))
+        readings: dict[str, Reading] = {}
+        there = Rig(journal, Desk(journal, feed, changed, readings.get), readings)
         with feed.listening(there.events.append):
             yield there
 
@@ -64,7 +69,7 @@ async def test_a_deed_is_done_to_each_and_told_and_what_is_refused_keeps_no_othe
             2,
             [("nobody", ErrorCode.NOT_FOUND)],
         )
-        assert there.events == [UploadPaused("a", 0, here=True), UploadPaused("b", 0, here=True)]
+        assert there.events == [UploadPaused(one, 0, here=True, file_name="a.bin", size=7) for one in ("a", "b")]
         assert there.changes == 1
         assert [kind for kind, _ in await there.journal.read(outgoing)] == ["UPLOAD_PAUSED", "UPLOAD_PAUSED"]
 
@@ -127,6 +132,7 @@ async def test_a_listing_is_chosen_by_state_and_name_and_goes_on_where_it_ended(
         assert first["uploads"][0]["fileNameB64"] == "eP8uYmlu"
         assert (await there.desk.listing([], "y", 0, 10))["uploads"] == []
         assert len((await there.desk.listing([], "bin", 0, 10))["uploads"]) == 3
+        assert len((await there.desk.listing([], "BiN", 0, 10))["uploads"]) == 3
 
 
 async def test_a_listing_of_nothing_is_one_of_something(tmp_path: Path) -> None:
@@ -142,6 +148,31 @@ async def test_sizes_that_nobody_can_have_are_no_trouble(tmp_path: Path) -> None
             start = UploadStart(file_id=name, file_name="a.bin", file_size=2**63 - 1)
             await there.journal.write(uploads.add, name, start, ENDPOINT, None)
         assert (await there.desk.counts())["queuedBytes"] >= 2**63
+
+
+async def test_of_what_runs_or_waits_the_latest_reading_is_told_and_not_only_what_the_journal_has(
+    tmp_path: Path,
+) -> None:
+    async with rig(tmp_path) as there:
+        await there.add("runs", "waits")
+        running = await there.journal.write(transitions.begin, "runs")
+        assert running is not None
+        trouble = Trouble("the tus server is away", FakeClock().now())
+        await there.end("waits", trouble)
+        waiting = await there.journal.read(uploads.existing, "waits")
+        later = trouble.next_try_at + timedelta(minutes=5)
+        there.readings["runs"] = Reading("runs", UploadState.UPLOADING, running.revision, 3, 5, 7, rate=2, left_s=1)
+        there.readings["waits"] = Reading("waits", waiting.state, waiting.revision, 0, 0, 7, next_try_at=later)
+        listed = {one["fileId"]: one for one in (await there.desk.listing([], "", 0, 10))["uploads"]}
+        names = ("offset", "bytesSent", "rate", "etaSeconds")
+        assert [listed["runs"][name] for name in names] == [3, 5, 2, 1]
+        assert (await there.desk.details("runs"))["bytesSent"] == 5
+        assert listed["waits"]["nextTryAt"] == timestamp(later)
+        # What was read before the state changed is no news of the state it is in now.
+        await there.journal.write(transitions.settle, "runs", Interrupted(), 1.0)
+        told = await there.desk.details("runs")
+        assert [told[name] for name in names] == [0, 0, 0, None]
+        assert told["nextTryAt"] is None
 
 
 async def test_no_secret_is_in_what_is_told_of_an_upload(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from tests.doubles.peak import peak
 from tests.doubles.station import Station, station
 
 MIB = 1024 * 1024
-WITHIN_S = 60.0
+WITHIN_S = 20.0
 LOOK_EVERY_S = 0.005
 STEP_S = 5.0
 MEMORY = 64 * MIB

@@ -85,17 +85,53 @@ def test_text_names_the_file_also_where_the_event_does_not() -> None:
         events.UploadQueued("f", "big.bin", 2048, 0, 5, "new"),
         events.UploadStarted("f", "big.bin", 2048, 0, 1),
         events.UploadWaiting("f", 1024, "423 Locked", AT + timedelta(seconds=9), 1),
-        events.UploadEnded("f", UploadState.CANCELLED, "CANCELLED", "the upload was cancelled", "", retryable=False),
-        events.UploadPaused("unknown", 0),
+        events.UploadPostponed("f", "big.bin", AT + timedelta(minutes=5)),
+        events.UploadStarted("f", "big.bin", 2048, 512, 2),
+        events.UploadLocated("f", "big.bin", 2048, 1024),
+        events.UploadProgressed("f", 1024, 1024, 2048, 0, 0),
+        events.UploadQueued("f", "big.bin", 2048, 1024, 5, "stopped"),
+        events.UploadStarted("f", "big.bin", 2048, 1024, 1),
+        events.UploadLocated("f", "big.bin", 2048, 0),
+        events.UploadEnded("f", UploadState.FAILED, "NO_PROGRESS", "24 h", "", retryable=True),
+        events.UploadPaused("unknown", 0, file_name="other.bin"),
         style="text",
     )
     assert [line[29:] for line in lines] == [
         "big.bin: queued (new, 2.00 KiB)",
-        "big.bin: uploading from the beginning",
-        "big.bin: waiting at 1.00 KiB: 423 Locked; try 2 at 2026-11-22T10:30:09Z",
-        "big.bin: cancelled",
-        "unknown: paused, 0 B confirmed",
+        "big.bin: uploading",
+        "big.bin: waiting at 1.00 KiB: 423 Locked; next try in 9 s (attempt 2)",
+        "big.bin: next try in 5 min: its tus server is asked again then",
+        "big.bin: uploading, 512 B of 2.00 KiB confirmed so far, attempt 2",
+        "big.bin: resumes at 1.00 KiB of 2.00 KiB",
+        "big.bin: queued: goes on at the next start, 2.00 KiB, 1.00 KiB of it confirmed",
+        "big.bin: uploading, 1.00 KiB of 2.00 KiB confirmed so far",
+        "big.bin: begins anew, the tus server has none of it",
+        "big.bin: failed, NO_PROGRESS: 24 h (retryable)",
+        "other.bin: paused from afar, 0 B confirmed",
     ]
+
+
+def test_who_cancelled_is_told_and_it_is_no_trouble() -> None:
+    lines = written(
+        events.UploadCancelled("f", "big.bin", 2048, 0, here=False, actor="Anna\x1b[2J"),
+        events.UploadCancelled("f", "big.bin", 2048, 0, here=False, actor=""),
+        events.UploadCancelled("f", "big.bin", 2048, 0, here=True, actor=""),
+        style="text",
+    )
+    assert [line[21:] for line in lines] == [
+        "info    big.bin: cancelled from afar by Anna\\x1b[2J",
+        "info    big.bin: cancelled from afar",
+        "info    big.bin: cancelled here",
+    ]
+
+
+def test_one_that_stalls_is_told_so() -> None:
+    clock, stream = FakeClock(), io.StringIO()
+    lines = Lines(stream, clock, style="text", level="info")
+    lines(events.UploadStarted("f", "x", 2048, 0, 1))
+    clock.advance(PROGRESS_EVERY_S)
+    lines(events.UploadProgressed("f", 0, 1024, 2048, 0, 1024))
+    assert stream.getvalue().splitlines()[1].endswith("x: 1.00/2.00 KiB (50 %) sent, 0 B confirmed, stalled")
 
 
 def test_who_paused_here_and_who_overruled_them_from_afar_is_told() -> None:
@@ -106,8 +142,8 @@ def test_who_paused_here_and_who_overruled_them_from_afar_is_told() -> None:
         style="text",
     )
     assert [line[29:] for line in lines[1:]] == [
-        "big.bin: paused at this machine, 1.00 KiB confirmed",
-        "big.bin: resumed by Anna\\x1b[2J from afar, though it was paused at this machine",
+        "big.bin: paused here, 1.00 KiB confirmed",
+        "big.bin: resumed by Anna\\x1b[2J from afar, though it was paused here",
     ]
 
 
@@ -117,7 +153,7 @@ def test_for_systemds_journal_a_text_line_begins_with_its_priority_and_has_no_ti
     some = [events.CommandRepeated("c"), events.UploadPaused("f", 0), events.StreamLost("cut", 1.0, 1)]
     path, other = tmp_path / "log", tmp_path / "other"
     for target, style, begins in (
-        (path, "text", ["<7>command", "<6>f: paused", "<4>disconnected", "<3>the journal"]),
+        (path, "text", ["<7>command", "<6>f: paused", "<4>waiting", "<3>the journal"]),
         (path, "json", ['{"at":'] * 4),
         (other, "text", ["2026-11-22T10:30:00Z "] * 4),
     ):
@@ -150,6 +186,11 @@ def test_progress_is_told_at_most_every_ten_seconds_of_each_upload() -> None:
     at = [line["at"][14:19] for line in told if line["event"] == "upload.progress" and line["file_id"] == "f"]
     assert at == ["30:10", "30:20"]
     assert len(told) == 2 + 2 * len(at)
+
+
+def test_to_be_asked_where_it_is_brings_no_progress_line_forward() -> None:
+    told = written(events.UploadStarted("f", "x", 100, 0, 1), events.UploadLocated("f", "x", 100, 16), progress())
+    assert [json.loads(line)["event"] for line in told] == ["upload.started", "upload.located"]
 
 
 def test_an_upload_that_comes_back_is_told_of_anew() -> None:

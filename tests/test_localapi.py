@@ -5,12 +5,14 @@ import json
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from sse_agent import events
 from sse_agent.board import Board
 from sse_agent.desk import Desk
 from sse_agent.events import Feed
@@ -144,3 +146,14 @@ async def test_an_agent_ends_whoever_is_connected(tmp_path: Path) -> None:
         assert await reader.read() == b""
     writer.close()
     await writer.wait_closed()
+
+
+def test_of_an_upload_that_stalls_it_is_told_for_how_long() -> None:
+    board, at = Board(), datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+    board.apply(events.UploadStarted("f", "a.bin", 100, 0, 1), 10.0, at)
+    board.apply(events.UploadProgressed("f", 0, 40, 100, 8, 40), 11.0, at)
+    [active] = status_of(board, 12.0)["active"]
+    assert (active["offset"], active["bytesSent"], active["rate"], active["stalledSeconds"]) == (0, 40, 8, None)
+    board.apply(events.UploadProgressed("f", 0, 40, 100, 0, 40), 22.0, at)
+    [active] = status_of(board, 71.0)["active"]
+    assert (active["rate"], active["etaSeconds"], active["stalledSeconds"]) == (0, None, 60.0)

@@ -285,6 +285,6 @@ def test_the_status_line_speaks_as_the_console_does_and_obeys_nobody() -> None:
     assert status_line(board) == "connected; 3 uploading, 120 queued (1.00 GiB), 2 paused, 1.50 MiB/s"
     board.apply(events.StreamLost("\x1b[2J\nREADY=1" + "x" * 1000, 3.0, 1), 9.0, AT)
     line = status_line(board)
-    assert line.startswith("disconnected: \\x1b[2J\\nREADY=1x")
+    assert line.startswith("waiting for the control plane: \\x1b[2J\\nREADY=1x")
     assert line.isprintable()
     assert len(line) <= STATUS_LIMIT

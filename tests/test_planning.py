@@ -149,3 +149,15 @@ async def test_a_priority_that_was_raised_since_it_began_protects_an_upload(tmp_
         assert (await journal.write(planning.decide, {"a": False}, 1, {}, {})).stop == ["a"]
         await journal.write(lambda tx: tx.run("UPDATE uploads SET priority = 8 WHERE file_id = 'a'"))
         assert (await journal.write(planning.decide, {"a": False}, 1, {}, {})).stop == []
+
+
+async def test_of_a_server_that_is_asked_about_it_is_told_which_uploads_wait_there(tmp_path: Path) -> None:
+    async with journal_in(tmp_path) as journal:
+        for name in ("a", "b", "c"):
+            await journal.write(add, name)
+        for name, seconds in (("a", 60.0), ("b", 30.0)):
+            await journal.write(wait, name, seconds)
+        decided = await journal.write(planning.decide, {}, 0, [ENDPOINT], {}, [ENDPOINT])
+        assert [upload.file_id for upload in decided.held] == ["b", "a"]
+        for others in ([], ["https://other.example.com/"]):
+            assert (await journal.write(planning.decide, {}, 0, [ENDPOINT], {}, others)).held == []

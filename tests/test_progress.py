@@ -2,10 +2,10 @@
 
 import itertools
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sse_agent.lifecycle import UploadState
-from sse_agent.progress import ProgressTable, Rate, Reading
+from sse_agent.progress import EVERY_S, WINDOW_S, ProgressTable, Rate, Reading
 
 READING = Reading("f", UploadState.UPLOADING, revision=3, offset=0, bytes_sent=0, size=1000)
 
@@ -85,7 +85,7 @@ def test_an_upload_that_is_over_is_not_told_any_more() -> None:
 def test_a_report_says_what_is_left_and_why_it_waits() -> None:
     table = ProgressTable()
     at = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
-    table.note(replace(READING, offset=100, bytes_sent=400, rate=200), 0.0)
+    table.note(replace(READING, offset=100, bytes_sent=400, rate=200, left_s=3), 0.0)
     table.note(
         replace(
             READING, file_id="w", state=UploadState.WAITING, reason="no connection", next_try_at=at, bytes_sent=1001
@@ -109,17 +109,141 @@ def test_the_rate_of_all_is_that_of_those_that_run() -> None:
     assert table.rate() == 12
 
 
-def test_a_rate_follows_what_happens_and_a_resume_is_no_negative_rate() -> None:
+def test_another_next_try_is_told_as_soon_as_the_pace_allows() -> None:
+    table = ProgressTable()
+    at = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+    waiting = replace(READING, state=UploadState.WAITING, next_try_at=at)
+    table.note(waiting, 0.0)
+    assert len(table.take(0.0, 1)) == 1
+    table.note(replace(waiting, next_try_at=at + timedelta(minutes=5)), 0.1)
+    assert table.next_due_at() == EVERY_S
+    [report] = table.take(EVERY_S, 1)
+    assert report.next_try_at == "2026-11-22T10:35:00.000Z"
+
+
+def test_the_latest_reading_is_there_for_whoever_asks() -> None:
+    table = ProgressTable()
+    table.note(READING, 0.0)
+    table.note(replace(READING, bytes_sent=7), 0.1)
+    assert table.find("f") == replace(READING, bytes_sent=7)
+    table.drop("f")
+    assert table.find("f") is None
+
+
+# --- rate and time left ---
+
+TICK_S = 0.25
+MIB = 1024 * 1024
+
+
+class Way:
+    """Bytes go out at `speed` a second, in blocks, once `buffer` of them are taken at once."""
+
+    def __init__(self, rate: Rate, speed: float, block: int = 256 * 1024, buffer: int = 0) -> None:
+        self.rate, self.speed, self.block, self.buffer = rate, speed, block, buffer
+        self.now, self.sent, self._moved = 0.0, 0, 0.0
+        rate.note(0, 0.0)
+
+    def go(self, seconds: float) -> list[int]:
+        """What the rate is at each tick meanwhile."""
+        told = []
+        for _ in range(round(seconds / TICK_S)):
+            self.now += TICK_S
+            self._moved += self.speed * TICK_S
+            if self.speed:
+                self.sent = self.buffer + int(self._moved) // self.block * self.block
+            self.rate.note(self.sent, self.now)
+            told.append(self.rate.per_second)
+        return told
+
+
+def test_a_rate_follows_what_happens_and_time_that_stands_still_or_goes_back_says_nothing() -> None:
     rate = Rate()
     assert rate.per_second == 0
-    for second in range(60):
-        rate.note(second * 1000, float(second))
-    assert rate.per_second == 1000
-    rate.note(0, 60.0)
-    assert 0 < rate.per_second < 1000
-    rate.note(5000, 60.0)
-    rate.note(0, 59.0)
-    assert rate.per_second > 0, "time that stands still or goes back says nothing"
-    for second in range(61, 120):
-        rate.note(0, float(second))
-    assert rate.per_second < 10
+    way = Way(rate, 4 * MIB)
+    assert way.go(60)[-1] == 4 * MIB
+    way.speed = 8 * MIB
+    assert way.go(WINDOW_S + 1)[-1] == 8 * MIB
+    rate.note(way.sent + 5000, way.now)
+    rate.note(0, way.now - 1)
+    assert rate.per_second == 8 * MIB
+
+
+def test_the_rate_of_what_does_not_move_any_more_is_0_after_the_window_and_nobody_can_tell_what_is_left() -> None:
+    rate = Rate()
+    way = Way(rate, 4 * MIB)
+    way.go(60)
+    assert rate.left_s(8 * MIB) == 2
+    way.speed = 0
+    told = way.go(WINDOW_S + TICK_S)
+    assert all(earlier >= later for earlier, later in itertools.pairwise(told))
+    assert told[-1] == 0
+    assert rate.left_s(8 * MIB) is None
+
+
+def test_what_moves_again_after_a_while_has_the_rate_of_now_and_not_of_the_while() -> None:
+    rate = Rate()
+    way = Way(rate, 4 * MIB)
+    way.go(30)
+    way.speed = 0
+    way.go(120)
+    way.speed = 4 * MIB
+    assert way.go(3)[-1] == 4 * MIB
+    # It grew while nothing came, and goes back by and by.
+    assert rate.left_s(8 * MIB) in (2, 3)
+
+
+def test_time_before_the_first_byte_is_no_slowness() -> None:
+    rate = Rate()
+    way = Way(rate, 0)
+    way.go(30)
+    way.speed = 4 * MIB
+    assert way.go(3)[-1] == 4 * MIB
+
+
+def test_to_be_asked_where_it_is_is_no_progress_and_no_standstill() -> None:
+    rate = Rate()
+    way = Way(rate, 4 * MIB)
+    way.go(30)
+    way.speed = 0
+    way.go(8)
+    rate.restart(way.sent, way.now)
+    assert rate.per_second == 0
+    way.speed = 4 * MIB
+    assert way.go(1)[-1] == 4 * MIB
+
+
+def test_a_slow_way_on_which_a_block_takes_seconds_is_not_taken_for_none() -> None:
+    rate = Rate()
+    way = Way(rate, 20 * 1024)
+    way.go(60)
+    told = way.go(120)
+    assert min(told) > 0.6 * 20 * 1024
+    assert max(told) < 1.3 * 20 * 1024
+
+
+def test_bytes_that_only_fill_the_buffers_on_the_way_promise_no_early_end() -> None:
+    rate = Rate()
+    way = Way(rate, 512 * 1024, buffer=8 * MIB)
+    whole, shown = 100 * MIB, list[tuple[float, int]]()
+    while way.sent < whole // 2:
+        way.go(TICK_S)
+        left_s = rate.left_s(whole - way.sent)
+        if left_s is not None:
+            shown.append((left_s, (whole - way.sent) // (512 * 1024)))
+    assert shown[0][0] > 100
+    assert all(abs(told - true) <= 0.2 * true + 2 for told, true in shown)
+
+
+def test_the_time_left_does_not_jump_with_the_rate() -> None:
+    rate = Rate()
+    way = Way(rate, 8 * MIB)
+    way.go(60)
+    shown = []
+    for second in range(120):
+        way.speed = 8 * MIB if second % 6 < 4 else MIB
+        way.go(1)
+        shown.append(rate.left_s(max(0, 4000 * MIB - way.sent)))
+    told = [left for left in shown if left is not None]
+    assert len(told) == len(shown)
+    assert all(abs(after - before) < 0.08 * before + 2 for before, after in itertools.pairwise(told))

@@ -382,6 +382,29 @@ async def test_retry_after_quiets_every_post_the_greeting_of_a_new_connection_in
         assert (await there.plane.post()).ids == ["hello-2"]
 
 
+async def test_a_new_connection_waits_for_no_back_off_of_the_time_before_it(tmp_path: Path) -> None:
+    async with rig(tmp_path) as there:
+        await there.greet()
+        await there.put("a1", "b1")
+        for _ in range(6):
+            await (await there.plane.post()).answer(503)
+            await there.witness.next(SenderHeldUp)
+            await there.pass_by(CAP_S)
+        await (await there.plane.post()).answer(503)
+        await there.witness.next(SenderHeldUp)
+        await there.rest()
+        there.sender.hush()
+        there.announce("hello-2")
+        greeting = await there.plane.post()
+        assert greeting.ids == ["hello-2"]
+        await greeting.accept()
+        # One at a time, for one of them may have been to blame; and no time has passed.
+        for message_id in ("a1", "b1"):
+            request = await there.plane.post()
+            assert request.ids == [message_id]
+            await request.accept()
+
+
 async def test_while_nothing_gets_through_retries_come_ever_more_rarely_and_together(tmp_path: Path) -> None:
     async with rig(tmp_path) as there:
         await there.greet()

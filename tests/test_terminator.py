@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from sse_agent import terminator
 from sse_agent.journal import Transaction, attempts
 from sse_agent.terminator import TRIED_FOR
 from tests.doubles.clock import FakeClock
@@ -121,6 +122,21 @@ async def test_a_token_that_expired_holds_up_no_other_delete_at_its_server(tmp_p
         async with station(tmp_path, server.endpoint) as there:
             await until_left(there, 1)
     assert (shelf.uploads[0].is_gone, shelf.uploads[1].is_gone) == (False, True)
+
+
+async def test_many_deletes_in_vain_hide_none_behind_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminator, "AT_ONCE", 2)
+    shelf = Shelf(
+        lambda exchange, _: exchange.headers["authorization"] == "Bearer expired" and exchange.answer(401) is None,
+        uploads=[Kept(1, {}) for _ in range(6)],
+    )
+    with TusServer(script=shelf) as server:
+        tokens = ["expired"] * 5 + ["good"]
+        rows = [(f"{server.endpoint}5ecre7-{n}", server.endpoint, token) for n, token in enumerate(tokens)]
+        await left_behind(tmp_path, *rows)
+        async with station(tmp_path, server.endpoint) as there:
+            await until_left(there, 5)
+    assert [upload.is_gone for upload in shelf.uploads] == [False] * 5 + [True]
 
 
 async def test_a_delete_that_hangs_does_not_keep_the_agent_from_stopping(tmp_path: Path) -> None:

@@ -20,14 +20,18 @@ import anyio
 import pytest
 import trustme
 
+from sse_agent.board import Board
 from sse_agent.carrier import Pace
 from sse_agent.clock import SystemClock
 from sse_agent.errors import TryAgain
 from sse_agent.events import (
     CommandStumbled,
+    UploadCancelled,
     UploadCompleted,
     UploadEnded,
+    UploadLocated,
     UploadPaused,
+    UploadPostponed,
     UploadProgressed,
     UploadQueued,
     UploadStarted,
@@ -36,7 +40,8 @@ from sse_agent.events import (
 from sse_agent.files import AllowedFolders, OpenFile
 from sse_agent.journal import attempts
 from sse_agent.lifecycle import UploadState
-from sse_agent.uploader import Servers
+from sse_agent.progress import EVERY_S, WINDOW_S
+from sse_agent.uploader import WATCH_EVERY_S, Servers, Uploader
 from tests.doubles.clock import FakeClock
 from tests.doubles.journals import acknowledgements
 from tests.doubles.relay import Relay
@@ -302,7 +307,7 @@ async def test_a_cancel_breaks_it_off_and_deletes_it_on_the_server(tmp_path: Pat
         os.kill(tusd.pid, signal.SIGSTOP)
         try:
             cancel = await there.tell("UPLOAD_CANCEL", fileId="f")
-            await there.until(UploadEnded, state=UploadState.CANCELLED)
+            await there.until(UploadCancelled)
         finally:
             slow.rate = None
             os.kill(tusd.pid, signal.SIGCONT)
@@ -457,6 +462,79 @@ async def test_retry_after_is_the_least_wait(tmp_path: Path) -> None:
             assert waiting.next_try_at >= there.clock.now() + timedelta(seconds=300)
 
 
+def at_first(*answers: tuple[int, dict[str, str]]) -> Callable[[Exchange, Kept | None], bool]:
+    """So the first POSTs are answered, in this order, once all of them are there."""
+    left, lock, all_of_them = list(answers), threading.Lock(), threading.Barrier(len(answers))
+
+    def meddle(exchange: Exchange, _: Kept | None) -> bool:
+        if exchange.method != "POST":
+            return False
+        with lock:
+            if not left:
+                return False
+            status, headers = left.pop(0)
+        exchange.drain()
+        all_of_them.wait(WITHIN_S)
+        exchange.answer(status, headers)
+        return True
+
+    return meddle
+
+
+async def test_while_a_server_is_left_alone_every_upload_that_waits_for_it_tells_when_it_is_tried(
+    tmp_path: Path,
+) -> None:
+    file(tmp_path, "a", b"content")
+    with shelf(at_first((503, {}), (503, {"Retry-After": "300"}))) as (one, server):
+        async with station(tmp_path, server.endpoint, limit=2) as there:
+            begin = there.clock.now()
+            for name in ("f", "g"):
+                await there.start(name, "a")
+            for name in ("f", "g"):
+                await there.until(UploadWaiting, file_id=name)
+            later = begin + timedelta(seconds=299)
+
+            def next_tries() -> list[bool]:
+                found = [there.progress.find(name) for name in ("f", "g")]
+                return [one is not None and one.next_try_at is not None and one.next_try_at > later for one in found]
+
+            await until(lambda: all(next_tries()))
+            told = {e.file_id: e for e in there.events if isinstance(e, UploadWaiting | UploadPostponed)}
+            assert all(event.next_try_at > later for event in told.values())
+            there.advance(290.0)
+            await anyio.wait_all_tasks_blocked()
+            assert one.log.count("POST") == 2, "nothing happens before that"
+            there.advance(71.0)
+            for name in ("f", "g"):
+                await there.until(UploadCompleted, file_id=name)
+
+
+async def test_a_server_that_is_tried_earlier_after_all_is_told_as_well(tmp_path: Path) -> None:
+    file(tmp_path, "a", LARGE)
+    file(tmp_path, "b", b"content")
+    gates, trouble = Gates(), at_first((503, {"Retry-After": "300"}), (503, {}))
+
+    def meddle(exchange: Exchange, kept: Kept | None) -> bool:
+        return ("long" in gates.at and trouble(exchange, kept)) or gated(gates, after=MIB)(exchange, kept)
+
+    with shelf(meddle) as (_, server):
+        async with station(tmp_path, server.endpoint, limit=3, pace=Pace(rate=1e9)) as there:
+            await there.start("long", "a")
+            await until(lambda: "long" in gates.at)
+            for name in ("f", "g"):
+                await there.start(name, "b")
+            for name in ("f", "g"):
+                await there.until(UploadWaiting, file_id=name)
+            gates.open("*")
+            await there.until(UploadCompleted, file_id="long")
+            soon = there.clock.now() + timedelta(seconds=1)
+            await until(lambda: any(isinstance(e, UploadPostponed) and e.next_try_at <= soon for e in there.events))
+            there.advance(1.0)
+            await until(lambda: _count(there, UploadCompleted) == 2)
+            there.advance(301.0)
+            await until(lambda: _count(there, UploadCompleted) == 3)
+
+
 async def test_an_upload_without_progress_for_too_long_has_failed_and_can_be_resumed(tmp_path: Path) -> None:
     file(tmp_path, "a", b"content")
     with shelf(always("POST", 503)) as (one, server):
@@ -472,7 +550,7 @@ async def test_an_upload_without_progress_for_too_long_has_failed_and_can_be_res
             assert n > 10, "waits of a minute at most make more than ten tries in ten minutes"
             one.meddle = lambda _, __: False
             await there.tell("UPLOAD_RESUME", fileId="f")
-            await there.until(UploadQueued, why="resumed")
+            await there.until(UploadQueued, why="retried")
             there.advance(61.0)
             await there.until(UploadCompleted)
 
@@ -718,7 +796,7 @@ async def test_the_settings_token_goes_along_where_a_command_brings_none_and_to_
             await there.start("f", "a")
             await until(lambda: "f" in gates.at)
             await there.tell("UPLOAD_CANCEL", fileId="f")
-            await there.until(UploadEnded)
+            await there.until(UploadCancelled)
             gates.open("*")
             there.advance(2.0)
             await until(lambda: one.log[-1] == "DELETE")
@@ -767,7 +845,7 @@ async def test_a_cancel_while_the_upload_is_being_created_ends_it(tmp_path: Path
             await there.start("f", "a")
             await until(lambda: "POST" in gates.at)
             cancel = await there.tell("UPLOAD_CANCEL", fileId="f")
-            await there.until(UploadEnded, state=UploadState.CANCELLED)
+            await there.until(UploadCancelled)
             assert (await there.answer(cancel))["status"] == "completed"
             gates.open("*")
 
@@ -786,6 +864,91 @@ async def test_progress_tells_what_was_sent_apart_from_what_was_confirmed(tmp_pa
             gates.open("*")
             await there.until(UploadCompleted)
             assert there.progress.next_due_at() is None
+
+
+async def test_progress_is_told_after_the_start_whoever_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_yet(*_: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(Uploader, "_carry", not_yet)
+    file(tmp_path, "a", b"content")
+    with shelf() as (_, server):
+        async with station(tmp_path, server.endpoint) as there:
+            await there.start("f", "a")
+            await until(lambda: _count(there, UploadStarted) == 1)
+            there.advance(WATCH_EVERY_S)
+            await there.until(UploadProgressed)
+            kinds = [type(event) for event in there.events]
+            assert kinds.index(UploadStarted) < kinds.index(UploadProgressed)
+
+
+async def test_all_that_was_sent_is_told_before_the_end(tmp_path: Path) -> None:
+    file(tmp_path, "a", b"content")
+    with shelf() as (_, server):
+        async with station(tmp_path, server.endpoint) as there:
+            await there.start("f", "a")
+            await there.until(UploadCompleted)
+            of_it = [event for event in there.events if getattr(event, "file_id", "") == "f"]
+    assert [type(event) for event in of_it] == [UploadQueued, UploadStarted, UploadProgressed, UploadCompleted]
+    assert of_it[2] == UploadProgressed("f", 7, 7, 7, 0, 7)
+
+
+async def test_of_an_upload_whose_server_stands_still_the_rate_falls_to_0(tmp_path: Path) -> None:
+    file(tmp_path, "a", LARGE)
+    gates = Gates()
+    with shelf(gated(gates, after=2 * MIB)) as (_, server):
+        async with station(tmp_path, server.endpoint, pace=Pace(rate=1e9)) as there:
+            await there.start("f", "a")
+            await until(lambda: "f" in gates.at)
+
+            async def tick() -> UploadProgressed:
+                before = len(there.events)
+                while len(there.events) == before:
+                    there.advance(WATCH_EVERY_S)
+                    await anyio.wait_all_tasks_blocked()
+                return await there.until(UploadProgressed, count=_count(there, UploadProgressed))
+
+            with anyio.fail_after(WITHIN_S):
+                while not (now := await tick()).rate:
+                    pass
+                since, sent = there.clock.monotonic(), now.attempt_sent
+                # What there is room for on the way is filled meanwhile.
+                while (now := await tick()).rate:
+                    if now.attempt_sent != sent:
+                        since, sent = there.clock.monotonic(), now.attempt_sent
+            assert there.clock.monotonic() - since <= WINDOW_S + 2 * EVERY_S
+            assert there.progress.take(there.clock.monotonic(), 9)[-1].rate == 0
+            gates.open("*")
+
+
+def _count(there: Station, kind: type) -> int:
+    return sum(isinstance(event, kind) for event in there.events)
+
+
+async def test_what_the_server_has_from_before_is_told_and_counts_neither_as_sent_nor_as_progress(
+    tmp_path: Path,
+) -> None:
+    file(tmp_path, "a", LARGE)
+    gates = Gates()
+    with shelf(gated(gates, after=16 * MIB)) as (one, server):
+        async with station(tmp_path, server.endpoint, pace=Pace(rate=1e9)) as there:
+            await there.start("f", "a")
+            await until(lambda: "f" in gates.at)
+        assert [event.why for event in there.events if isinstance(event, UploadQueued)] == ["new", "stopped"]
+        gates.open("*")
+        one.meddle = lambda _, __: False
+        async with station(tmp_path, server.endpoint, pace=Pace(rate=1e9)) as there:
+            board = Board()
+            await there.until(UploadCompleted)
+            for event in there.events:
+                board.apply(event, there.clock.monotonic(), there.clock.now())
+            started, located = await there.until(UploadStarted), await there.until(UploadLocated)
+            assert started.offset == 0, "no PATCH was over"
+            assert located.offset >= 16 * MIB
+            assert there.events.index(started) < there.events.index(located)
+            assert board.totals.bytes_sent == len(LARGE) - located.offset
 
 
 async def test_whatever_people_wish_there_is_one_writer_and_no_question_while_it_writes(tmp_path: Path) -> None:

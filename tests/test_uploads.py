@@ -127,3 +127,18 @@ async def test_a_wish_is_kept_with_the_command_that_it_came_with(tmp_path: Path)
     async with journal_in(tmp_path) as journal:
         upload = await journal.read(uploads.existing, "a")
         assert (upload.wish, upload.wish_command_id) == (Wish.PAUSE, "cmd-9")
+
+
+async def test_the_uploads_that_failed_last_are_found_without_looking_at_all(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with journal_in(tmp_path, clock) as journal:
+        for number in range(5):
+            start = UploadStart(file_id=f"f{number}", file_name="a.bin")
+            await journal.write(uploads.add, f"cmd-{number}", start, "https://tus.example.com/files/", 7)
+            await journal.write(transitions.begin, f"f{number}")
+            if number != 2:
+                failure = GiveUp(ErrorCode.NO_PROGRESS, "24 h", retryable=True)
+                await journal.write(transitions.settle, f"f{number}", failure, 1.0)
+            clock.advance(1)
+        found = await journal.read(uploads.newest_failed, 3)
+        assert [one.file_id for one in found] == ["f4", "f3", "f1"]

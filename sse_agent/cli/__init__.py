@@ -5,7 +5,19 @@ from collections.abc import Sequence
 
 import sse_agent
 from sse_agent import bugs
-from sse_agent.cli import check, conformance, enroll, init, outbox, running, status, uploads
+from sse_agent.cli import (
+    check,
+    completion,
+    conformance,
+    control_plane,
+    enroll,
+    init,
+    outbox,
+    running,
+    status,
+    uploads,
+    version,
+)
 from sse_agent.cli.arguments import Parser
 from sse_agent.errors import CannotStart, ExitCode
 
@@ -33,10 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="sse-agent", description="Carries files from this machine to a tus server, as its control plane asks."
+        prog="sse-agent",
+        description="Carries files from this machine to a tus server, as its control plane asks.",
+        epilog="`sse-agent COMMAND --help` says more. Begin with `sse-agent init`.",
+        example="sse-agent init",
     )
     parser.add_argument("--version", action="version", version=sse_agent.__version__, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for subcommand in (running, init, enroll, check, status, uploads, outbox, conformance):
+    for subcommand in (
+        init,
+        enroll,
+        running,
+        check,
+        status,
+        uploads,
+        outbox,
+        control_plane,
+        conformance,
+        completion,
+        version,
+    ):
         subcommand.add(commands)
     return parser

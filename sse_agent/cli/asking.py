@@ -19,14 +19,21 @@ STARTING_S = 5.0
 AGAIN_S = 0.1
 
 
+class Refused(CannotStart):
+    """The agent, or its journal, said no; `code` is the error's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        exit_code = ExitCode.TRY_AGAIN if code == "TRY_AGAIN" else ExitCode.WRONG_CONFIGURATION
+        super().__init__(f"{message} ({code})", exit_code)
+        self.code = code
+
+
 def ask(state_dir: Path, do: str, **members: Any) -> Json:
-    """The answer to one request of the local API. Raises CannotStart when there is none, or it is an error."""
+    """The answer to one request of the local API. Raises CannotStart when there is none, Refused if it is an error."""
     line = json.dumps({"do": do, **members}).encode() + b"\n"
     answer = from_agent(state_dir, line) or anyio.run(_from_either, state_dir, line)
     if not answer["ok"]:
-        error = answer["error"]
-        code = ExitCode.TRY_AGAIN if error["code"] == "TRY_AGAIN" else ExitCode.WRONG_CONFIGURATION
-        raise CannotStart(f"{error['message']} ({error['code']})", code)
+        raise Refused(answer["error"]["code"], answer["error"]["message"])
     return answer
 
 

@@ -32,6 +32,7 @@ def add(commands: Subcommands) -> None:
         description=run.__doc__,
         epilog="Exit code 0 if nothing failed (warnings are no failures), 1 if something did, 78 if the settings "
         "themselves are wrong. Takes a minute at most, and changes nothing.",
+        example="sse-agent check --json",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, for programs")
     add_settings(parser)

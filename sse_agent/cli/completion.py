@@ -12,9 +12,12 @@ from sse_agent.config import Settings
 from sse_agent.errors import ExitCode
 
 HOW = """\
-bash:  source <(sse-agent completion bash)                                   in ~/.bashrc
-zsh:   source <(sse-agent completion zsh)                                    in ~/.zshrc, behind compinit
-fish:  sse-agent completion fish > ~/.config/fish/completions/sse-agent.fish"""
+Once for each shell:
+
+  bash, at the end of ~/.bashrc:            source <(sse-agent completion bash)
+  zsh, in ~/.zshrc, behind compinit:        source <(sse-agent completion zsh)
+  fish:
+    sse-agent completion fish > ~/.config/fish/completions/sse-agent.fish"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,14 @@ class Spot:
 
 def add(commands: Subcommands) -> None:
     """Tell the parser."""
-    parser = commands.add_parser("completion", help="print a shell's completions", description=run.__doc__, epilog=HOW)
-    parser.add_argument("shell", choices=list(SHELLS), help="the shell they are for")
+    parser = commands.add_parser(
+        "completion",
+        help="print a shell's completions",
+        description=run.__doc__,
+        epilog=HOW,
+        example="source <(sse-agent completion bash)",
+    )
+    parser.add_argument("shell", metavar="SHELL", choices=list(SHELLS), help="bash, zsh or fish")
     parser.set_defaults(run=lambda options: run(options, list(spots(commands))))
 
 

@@ -1,4 +1,4 @@
-"""`run`, `control-plane`, `version`; and `completion`, which speaks of all the others."""
+"""`run`: the agent itself."""
 
 import argparse
 import faulthandler
@@ -6,9 +6,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import sse_agent
 from sse_agent import bugs, config
-from sse_agent.cli import completion, link
 from sse_agent.cli.arguments import Subcommands, add_settings, given
 from sse_agent.clock import SystemClock
 from sse_agent.errors import CannotStart, ExitCode
@@ -19,15 +17,17 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Tell the parser."""
-    parser = commands.add_parser("run", help="run the agent", description=run.__doc__)
+    parser = commands.add_parser(
+        "run",
+        help="run the agent",
+        description=run.__doc__,
+        epilog="Ctrl-C or SIGTERM stops it: what is under way goes on at the next start. Exit code 0 when it was "
+        "stopped; 75 not now, 77 not permitted, 78 wrong settings: docs/reference/exit-codes.md.",
+        example="sse-agent run --headless --log-format text --log-level debug",
+    )
     parser.add_argument("--headless", action="store_true", help="no console: one line an event on standard error")
     add_settings(parser)
     parser.set_defaults(run=run)
-    plane = commands.add_parser("control-plane", help="run the reference control plane", add_help=False)
-    plane.set_defaults(run=control_plane)
-    link.add(plane.add_subparsers(metavar="DEED"))
-    commands.add_parser("version", help="print the version").set_defaults(run=version)
-    completion.add(commands)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,19 +65,3 @@ def _first(group: BaseException) -> BaseException:
     while isinstance(group, BaseExceptionGroup):
         group = group.exceptions[0]
     return group
-
-
-def control_plane(_: argparse.Namespace) -> int:
-    """Run the reference control plane (the extra `control-plane` of the package)."""
-    try:
-        from sse_agent.control_plane import server
-    except ImportError as error:
-        message = f"the control plane is an extra: pip install 'sse-agent[control-plane]' ({error.name} is missing)"
-        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
-    return server.main()
-
-
-def version(_: argparse.Namespace) -> int:
-    """Print the version."""
-    print(sse_agent.__version__)
-    return int(ExitCode.STOPPED)

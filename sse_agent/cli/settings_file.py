@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import textwrap
+import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from sse_agent import config
 from sse_agent.config import PREFIX, Settings
 from sse_agent.errors import CannotStart, ExitCode
 
@@ -37,6 +39,22 @@ def text(values: Mapping[str, Any]) -> str:
         words = [f"# {line}" for line in textwrap.wrap(field.description or "", WIDTH)]
         lines += ["", *words, f"{'' if is_set else '#'}{name} = {_toml(value)}"]
     return "\n".join(lines) + "\n"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What an earlier one sets, as far as it is right; nothing if others can write it, or it is no TOML."""
+    if not config.trusted(path):
+        return {}
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    values = {}
+    for name in Settings.model_fields.keys() & found.keys():
+        value = found[name]
+        with suppress(ValueError):
+            values[name] = config.parse(name, json.dumps(value) if isinstance(value, list) else str(value))
+    return values
 
 
 def _toml(value: Any) -> str:

@@ -26,7 +26,11 @@ STATES = (
 def add(commands: Subcommands) -> None:
     """Tell the parser."""
     parser = commands.add_parser(
-        "status", help="how the agent is", description=run.__doc__, epilog="Exit code 0 if the agent runs, 3 if not."
+        "status",
+        help="how the agent is",
+        description=run.__doc__,
+        epilog="Exit code 0 if the agent runs, 3 if not.",
+        example="sse-agent status --state-dir /var/lib/sse-agent",
     )
     add_place(parser)
     parser.set_defaults(run=run)
@@ -81,6 +85,9 @@ def _uploads(status: dict[str, Any]) -> list[str]:
 def _row(upload: dict[str, Any]) -> tuple[str, ...]:
     size, sent = upload["fileSize"], upload["bytesSent"]
     left = f"{duration(upload['etaSeconds'])} left" if upload["etaSeconds"] is not None else ""
+    # An agent of an older version does not say it.
+    if upload.get("stalledSeconds") is not None:
+        left = f"no bytes for {duration(upload['stalledSeconds'])}"
     # Never 100 % before it is over.
     percent = f"{min(99, sent * 100 // size)} %" if size else "0 %"
     return percent, byte_share(sent, size), f"{byte_count(upload['rate'])}/s", left, upload["fileName"]

@@ -2,42 +2,52 @@
 
 import argparse
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sse_agent.cli.arguments import Subcommands, add_place, state_dir
-from sse_agent.cli.asking import ask
+from sse_agent.cli.asking import Refused, ask
+from sse_agent.cli.local_time import local_time, next_try
 from sse_agent.cli.tables import columns, print_json, print_lines, print_table, row_count, shown_text
-from sse_agent.errors import CannotStart, ExitCode
+from sse_agent.clock import SystemClock
+from sse_agent.errors import CannotStart, ErrorCode, ExitCode
 from sse_agent.lifecycle import UploadState
-from sse_agent.printable import byte_count
+from sse_agent.printable import byte_count, duration
 
 PAGE = 500
 NOT_DONE = 1
 """Some of it was refused, or the person said no."""
 WORDS = {
-    "pause": "pause uploads; the control plane can resume them, and this machine's console shows who did",
-    "resume": "resume paused uploads, or failed ones that can go on",
-    "retry": "try failed uploads again, and waiting ones at once",
+    "pause": "pause uploads; the control plane can resume them, and the console here shows who did",
+    "resume": "resume paused uploads; failed ones, too, if they are retryable",
+    "retry": "retry failed uploads, and waiting ones at once",
     "cancel": "cancel uploads for good, and delete what the tus server has of them",
 }
+PAST = {"pause": "paused", "resume": "resumed", "retry": "retried", "cancel": "cancelled"}
 
 
 def add(commands: Subcommands) -> None:
     """Tell the parser."""
-    parser = commands.add_parser("uploads", help="list, show, pause, resume, retry, cancel uploads")
+    words = "list, show, pause, resume, retry, cancel uploads"
+    example = "sse-agent uploads list --state failed"
+    parser = commands.add_parser("uploads", help=words, description=f"{words.capitalize()}.", example=example)
     deeds = parser.add_subparsers(metavar="WHAT", required=True)
-    listed = deeds.add_parser("list", help="list uploads, oldest first", description=list_.__doc__)
-    listed.add_argument("--state", action="append", choices=list(UploadState), help="only those in this state")
+    listed = deeds.add_parser("list", help="list uploads, oldest first", description=list_.__doc__, example=example)
+    states = [str(state) for state in UploadState]
+    words = f"only those in this state, or in one of several if it is there again: {', '.join(states)}"
+    listed.add_argument("--state", action="append", choices=states, metavar="STATE", help=words)
     listed.add_argument("--name", default="", metavar="TEXT", help="only those whose name contains this")
-    listed.add_argument("--limit", type=row_count, default=100, metavar="N", help="at most so many (100)")
+    listed.add_argument("--limit", type=row_count, default=100, metavar="N", help="at most so many (default: 100)")
     listed.set_defaults(run=list_)
-    one = deeds.add_parser("show", help="show one upload and its last attempts", description=show.__doc__)
-    one.add_argument("file_id", metavar="FILE_ID")
+    words = "show one upload and its last attempts"
+    one = deeds.add_parser("show", help=words, description=show.__doc__, example="sse-agent uploads show may-report")
+    one.add_argument("file_id", metavar="FILE_ID", help="as `uploads list` shows it")
     one.set_defaults(run=show)
     for name, words in WORDS.items():
-        deed = deeds.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
-        deed.add_argument("file_ids", nargs="*", metavar="FILE_ID")
+        example = f"sse-agent uploads {name} may-report june-report"
+        deed = deeds.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.", example=example)
+        deed.add_argument("file_ids", nargs="*", metavar="FILE_ID", help="as `uploads list` shows it")
         if name == "cancel":
             deed.add_argument("--yes", action="store_true", help="do not ask")
         else:
@@ -68,50 +78,89 @@ def list_(options: argparse.Namespace) -> int:
     if not found:
         print_lines(["no uploads"])
         return int(ExitCode.STOPPED)
-    print_table(("FILE ID", "STATE", "CONFIRMED", "OF", "NAME"), [_row(upload) for upload in found], right=(2, 3))
+    now = SystemClock().now()
+    print_table(("FILE ID", "STATE", "CONFIRMED", "OF", "NAME"), [_row(upload, now) for upload in found], right=(2, 3))
     if after is not None:
         print_lines([f"... and more: --limit {options.limit * 10}"])
     return int(ExitCode.STOPPED)
 
 
-def _row(upload: dict[str, Any]) -> tuple[str, ...]:
-    size = upload["fileSize"]
-    name = upload["fileName"]
-    why = upload["reason"] or (f"{upload['code']}: {upload['message']}" if upload["code"] else "")
-    why = "paused at this machine" if upload["state"] == "paused" and upload["pausedHere"] else why
-    shown = f"{name}  ({why})" if why else name
+def _row(upload: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    size, name = upload["fileSize"], upload["fileName"]
+    why = "; ".join(filter(None, (_reason(upload), _more(upload), next_try(upload["nextTryAt"], now))))
     offset = byte_count(upload["offset"])
+    shown = f"{name}  ({why})" if why else name
     return upload["fileId"], upload["state"], offset, byte_count(size) if size is not None else "?", shown
+
+
+def _reason(upload: dict[str, Any]) -> str:
+    return upload["reason"] or (f"{upload['code']}: {upload['message']}" if upload["code"] else "")
+
+
+def _more(upload: dict[str, Any]) -> str:
+    """Who paused it, or whether anything can still become of a failed one."""
+    if upload["state"] == UploadState.PAUSED:
+        return "paused here" if upload["pausedHere"] else "paused from afar"
+    if upload["state"] == UploadState.FAILED:
+        return "retryable" if upload["retryable"] else "given up"
+    return ""
 
 
 def show(options: argparse.Namespace) -> int:
     """Show one upload, and how its last attempts ended."""
-    upload = ask(state_dir(options), "details", fileId=options.file_id)["upload"]
+    upload = _details(state_dir(options), options.file_id)
     if options.json:
         print_json(upload)
         return int(ExitCode.STOPPED)
-    size = upload["fileSize"]
+    now = SystemClock().now()
+    size, more = upload["fileSize"], _more(upload)
+    if more == "retryable":
+        more = f"retryable: sse-agent uploads retry {upload['fileId']}"
     facts = {
         "name": upload["fileName"],
-        "state": upload["state"] + (" (paused at this machine)" if upload["pausedHere"] else ""),
+        "state": more if upload["state"] == UploadState.PAUSED else upload["state"] + (f" ({more})" if more else ""),
         "confirmed": f"{byte_count(upload['offset'])} of {byte_count(size) if size is not None else 'unknown'}",
+        "sent": _sent(upload),
         "reason": upload["reason"] or "",
-        "next try": upload["nextTryAt"] or "",
+        "next try": next_try(upload["nextTryAt"], now).removeprefix("next try "),
         "error": f"{upload['code']}: {upload['message']}" if upload["code"] else "",
-        "can go on": "yes, with `sse-agent uploads retry`" if upload["retryable"] else "",
         "tus server": upload["endpoint"],
-        "came": upload["createdAt"],
-        "ended": upload["finishedAt"] or "",
+        "received": local_time(upload["createdAt"], now),
+        "ended": local_time(upload["finishedAt"], now),
     }
     print_lines(columns([(name, value) for name, value in facts.items() if value]))
     if upload["tries"]:
         print_lines([""])
         rows = [
-            (one["endedAt"], f"{one['seconds']:.1f} s", byte_count(one["offset"]), one["state"], one["reason"])
+            (
+                local_time(one["endedAt"], now),
+                f"{one['seconds']:.1f} s",
+                byte_count(one["offset"]),
+                one["state"],
+                one["reason"],
+            )
             for one in upload["tries"]
         ]
         print_table(("ATTEMPT ENDED", "TOOK", "CONFIRMED", "THEN", "WHY"), rows, right=(1, 2))
     return int(ExitCode.STOPPED)
+
+
+def _sent(upload: dict[str, Any]) -> str:
+    """How it gets on while it is uploading; an agent of an older version does not say it."""
+    if upload["state"] != UploadState.UPLOADING or "bytesSent" not in upload:
+        return ""
+    left = f", {duration(upload['etaSeconds'])} left" if upload["etaSeconds"] is not None else ""
+    return f"{byte_count(upload['bytesSent'])}, {byte_count(upload['rate'])}/s{left}"
+
+
+def _details(place: Path, file_id: str) -> dict[str, Any]:
+    try:
+        upload: dict[str, Any] = ask(place, "details", fileId=file_id)["upload"]
+    except Refused as refused:
+        if refused.code != ErrorCode.NOT_FOUND:
+            raise
+        raise CannotStart(_refusal(_not_found(file_id)), ExitCode.WRONG_CONFIGURATION) from None
+    return upload
 
 
 def do(options: argparse.Namespace) -> int:
@@ -120,29 +169,66 @@ def do(options: argparse.Namespace) -> int:
     if is_all == bool(options.file_ids):
         choice = "" if options.deed == "cancel" else ", or --all"
         raise CannotStart(f"name the uploads by their file IDs{choice}", ExitCode.WRONG_CONFIGURATION)
-    place = state_dir(options)
-    if options.deed == "cancel" and not options.yes and not _is_sure(place, options.file_ids):
-        print_lines(["nothing was cancelled"])
-        return NOT_DONE
-    what = {"all": True} if is_all else {"fileIds": options.file_ids}
-    done = ask(place, options.deed, **what)
+    place, file_ids = state_dir(options), list(dict.fromkeys(options.file_ids))
+    refused: list[dict[str, str]] = []
+    if options.deed == "cancel" and not options.yes:
+        chosen, refused = _cancellable(place, file_ids)
+        open_ = [upload for upload in chosen if upload["state"] != UploadState.CANCELLED]
+        if open_ and not _is_sure(open_, is_json=options.json):
+            print_lines(["nothing was cancelled"])
+            return NOT_DONE
+        file_ids = [upload["fileId"] for upload in chosen]
+    done: dict[str, Any] = {"count": 0, "refused": []}
+    if is_all or file_ids:
+        done = ask(place, options.deed, **({"all": True} if is_all else {"fileIds": file_ids}))
+    _tell(options, done["count"], [*refused, *done["refused"]])
+    return NOT_DONE if refused or done["refused"] else int(ExitCode.STOPPED)
+
+
+def _tell(options: argparse.Namespace, count: int, refused: list[dict[str, str]]) -> None:
     if options.json:
-        print_json({"count": done["count"], "refused": done["refused"]})
-    else:
-        past = {"pause": "paused", "resume": "resumed", "retry": "tried again", "cancel": "cancelled"}[options.deed]
-        print_lines([f"{done['count']:,} {past}"])
-        for one in done["refused"]:
-            print(f"{shown_text(one['fileId'])}: {one['message']} ({one['code']})", file=sys.stderr)
-    return NOT_DONE if done["refused"] else int(ExitCode.STOPPED)
+        print_json({"count": count, "refused": refused})
+        return
+    if count or not refused:
+        print_lines([f"{count:,} {PAST[options.deed]}"])
+    for one in refused:
+        print(_refusal(one), file=sys.stderr)
 
 
-def _is_sure(place: Path, file_ids: list[str]) -> bool:
-    """Whether the person at the terminal says so, who was shown what it is about."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise CannotStart("cancelling is final: --yes says that you mean it", ExitCode.WRONG_CONFIGURATION)
+def _refusal(one: dict[str, str]) -> str:
+    where = "; `sse-agent uploads list` shows those there are" if one["code"] == ErrorCode.NOT_FOUND else ""
+    return f"{shown_text(one['fileId'])}: {one['message']} ({one['code']}){where}"
+
+
+def _not_found(file_id: str) -> dict[str, str]:
+    return {"fileId": file_id, "code": str(ErrorCode.NOT_FOUND), "message": "no upload has this fileId"}
+
+
+def _cancellable(place: Path, file_ids: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Those that can be cancelled, and why the others can't: nobody is asked about what is refused anyhow."""
+    chosen, refused = [], []
     for file_id in file_ids:
-        upload = ask(place, "details", fileId=file_id)["upload"]
-        print_lines([f"{upload['state']}: {shown_text(upload['fileName'])}"])
+        try:
+            upload = ask(place, "details", fileId=file_id)["upload"]
+        except Refused as no:
+            if no.code != ErrorCode.NOT_FOUND:
+                raise
+            refused.append(_not_found(file_id))
+            continue
+        is_dead = upload["state"] == UploadState.FAILED and not upload["retryable"]
+        if is_dead or upload["state"] == UploadState.COMPLETE:
+            message = f"the upload is {upload['state']}"
+            refused.append({"fileId": file_id, "code": str(ErrorCode.WRONG_STATE), "message": message})
+        else:
+            chosen.append(upload)
+    return chosen, refused
+
+
+def _is_sure(chosen: list[dict[str, Any]], *, is_json: bool) -> bool:
+    """Whether the person at the terminal says so, who was shown what it is about."""
+    if is_json or sys.stdin is None or not sys.stdin.isatty():
+        raise CannotStart("cancelling is final: --yes says that you mean it", ExitCode.WRONG_CONFIGURATION)
+    print_lines(f"{upload['state']}: {shown_text(upload['fileName'])}" for upload in chosen)
     try:
         return input("Cancel for good? [y/N] ").strip().lower() in ("y", "yes")
     except (EOFError, UnicodeDecodeError):

@@ -1,31 +1,20 @@
 """What a person wishes is done here, and nowhere else in the console; and what the journal has is looked up."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol
 
 import anyio
 
-from sse_agent.board import KNOWN_LIMIT, Board
+from sse_agent.board import KNOWN_LIMIT, Board, Upload
 from sse_agent.clock import Clock, timestamp
-from sse_agent.console.keys import (
-    Do,
-    DoToAll,
-    Mode,
-    Note,
-    Say,
-    Sight,
-    State,
-    Step,
-    Stop,
-    Wish,
-    pressed,
-    settled,
-    unsaid,
-)
-from sse_agent.console.listing import Found, Listed, uploads_of
+from sse_agent.console.keys import Step, pressed, settled, stopping, unsaid
+from sse_agent.console.listing import Found, Listed, is_match, upload_of, uploads_of
 from sse_agent.console.logbook import Logbook
+from sse_agent.console.state import Do, DoToAll, Mode, Note, Say, Sight, State, Stop, Wish
 from sse_agent.errors import GiveUp, TryAgain
 from sse_agent.lifecycle import UploadState
 
@@ -38,7 +27,7 @@ NOTE_S = 10.0
 WISHES = 64
 
 Json = dict[str, Any]
-_DONE = {"pause": "paused", "resume": "resumed", "retry": "tried again now", "cancel": "cancelled"}
+_DONE = {"pause": "paused", "resume": "resumed", "retry": "retried", "cancel": "cancelled"}
 
 
 class Done(Protocol):
@@ -74,6 +63,10 @@ class Desk(Protocol):
         """Uploads by name. Raises TryAgain."""
         ...
 
+    async def counts(self) -> Json:
+        """How much of everything there is. Raises TryAgain."""
+        ...
+
 
 class Drawn(Protocol):
     """What keys need to know of the last picture."""
@@ -103,7 +96,9 @@ class Session:
         self.logbook = logbook
         self.state = State()
         self.details: Json | None = None
+        self.looked_up: Upload | None = None
         self.found: Found | None = None
+        self.unsent = 0
         self.looks = 0
         self.frame: Drawn = _NothingDrawn()
         self._desk = desk
@@ -113,6 +108,8 @@ class Session:
         self._wishes: deque[Wish] = deque()
         self._wished = anyio.Event()
         self._look = anyio.Event()
+        self._rest = anyio.CancelScope()
+        self._has_news = False
         self._looked: tuple[str, str] | None = None
         self._looked_at, self._looked_revision = 0.0, -1
         self._noted_at = 0.0
@@ -125,7 +122,8 @@ class Session:
     def press(self, key: str) -> None:
         """A key; what it wishes is done a moment later."""
         frame, book = self.frame, self.logbook
-        sight = Sight(self.listed, frame.page, frame.most_scroll, book.first, book.total)
+        found = (self.looked_up, self.unsent)
+        sight = Sight(self.listed, frame.page, frame.most_scroll, book.first, book.total, *found)
         step: Step = pressed(self.state, key, sight)
         self._change(step[0])
         if step[1] is not None:
@@ -140,17 +138,37 @@ class Session:
         self._wishes.append(wish)
         self._wished.set()
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Within the block nothing happens; it is left at once when there is something new for the person to see."""
+        with anyio.CancelScope() as self._rest:
+            if self._has_news:
+                # It came while the last picture was painted.
+                self._rest.cancel()
+            self._has_news = False
+            yield
+
+    def _wake(self) -> None:
+        self._has_news = True
+        self._rest.cancel()
+
     def refresh(self) -> None:
         """Before a picture: the selection stands where its upload is, old notes go, old looks are renewed."""
         now = self._clock.monotonic()
         state = settled(self.state, self.listed)
-        if state.note is not None and now - self._noted_at > NOTE_S:
-            self._change(replace(state, note=None))
-        elif state is not self.state:
+        if state is not self.state:
             self._change(state)
+        elif state.note is not None and now - self._noted_at > NOTE_S:
+            self._change(replace(state, note=None))
         is_old = self.board.revision != self._looked_revision and now - self._looked_at >= LOOK_EVERY_S
-        if self._wanted() != self._looked or (is_old and self._looked not in (None, ("", ""))):
+        is_worth_it = self._looked not in (None, ("", "")) or self._is_held_up
+        if self._wanted() != self._looked or (is_old and is_worth_it):
             self._look.set()
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether messages may stay unsent for more than a moment."""
+        return self.board.connection.state != "connected" or bool(self.board.troubles(self._clock.monotonic()))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -188,9 +206,21 @@ class Session:
                 return self._noted(f"{_DONE[name]}: {count:,} upload{'' if count == 1 else 's'}")
             case Say(text):
                 await self._say(text)
-            case Stop():
-                self._stop()
+            case Stop(is_sure):
+                return await self._stopped(is_sure)
         return self.state
+
+    async def _stopped(self, is_sure: bool) -> State:
+        """Who pressed only a key is asked first when there are messages that nobody had counted yet."""
+        if not is_sure and self._is_held_up:
+            self.unsent = await self._unsent()
+            if (ask := stopping(self.board, self.unsent)) is not None:
+                return replace(self.state, ask=ask)
+        self._stop()
+        return self.state
+
+    async def _unsent(self) -> int:
+        return int((await self._desk.counts())["outbox"]["pending"])
 
     def _noted(self, text: str, *, is_bad: bool = False) -> State:
         self._noted_at = self._clock.monotonic()
@@ -200,6 +230,7 @@ class Session:
         if state.note is not None and state.note is not self.state.note:
             self._noted_at = self._clock.monotonic()
         self.state = state
+        self._wake()
 
     # --- looks ---
 
@@ -222,17 +253,25 @@ class Session:
                 self._change(replace(self._noted(gone.message, is_bad=True), mode=Mode.LIST))
             self._looked = wanted
             self.looks += 1
+            self._wake()
 
     async def _look_at(self, file_id: str, pattern: str) -> None:
         details = await self._desk.details(file_id) if file_id else None
         found = await self._find(pattern) if pattern else None
         self.details, self.found = details, found
+        self.looked_up = None if details is None else upload_of(details)
+        self.unsent = await self._unsent() if self._is_held_up else 0
 
     async def _find(self, pattern: str) -> Found:
+        """What the board has by name, and of the journal what is over or failed, or has no name on the board."""
         under_way = await self._desk.listing(UNDER_WAY, pattern, 0, FOUND_UNDER_WAY)
         over = await self._desk.listing(OVER, pattern, 0, FOUND_OVER)
-        uploads = uploads_of([*under_way["uploads"], *over["uploads"]])
-        return Found(pattern, uploads, bool(under_way["next"] or over["next"]))
+        recorded = uploads_of([*under_way["uploads"], *over["uploads"]])
+        listed = Listed(self.board)
+        known = list(islice((upload for upload in listed if is_match(upload, pattern)), FOUND_UNDER_WAY + 1))
+        is_more = bool(under_way["next"] or over["next"]) or len(known) > FOUND_UNDER_WAY
+        uploads = {upload.file_id: upload for upload in (*known[:FOUND_UNDER_WAY], *recorded)}
+        return Found(pattern, tuple(uploads.values()), is_more)
 
     async def _name_old(self) -> None:
         """Uploads from before the start are only counted until the journal tells their names."""

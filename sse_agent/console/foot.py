@@ -6,11 +6,12 @@ from rich.segment import Segment
 from sse_agent.board import Board, Upload
 from sse_agent.console import rows
 from sse_agent.console.editing import Draft
+from sse_agent.console.glyphs import Glyphs
 from sse_agent.console.keyline import Key, keys_of
-from sse_agent.console.keys import Ask, Mode, Note, State
 from sse_agent.console.listing import Listed
-from sse_agent.console.rows import Glyphs, Row
-from sse_agent.printable import printable, shortened, shortened_name
+from sse_agent.console.rows import Row
+from sse_agent.console.state import Ask, Mode, Note, State
+from sse_agent.printable import printable, shortened, shortened_name, shortened_words
 
 FILTER_HINT = "a part of the name"
 CHAT_HINT = "type to answer in the chat"
@@ -51,7 +52,7 @@ def _question(ask: Ask, width: int, glyphs: Glyphs) -> Row:
     room = width - 3 - len(answers)
     name = rows.short_name(ask.name, min(room, max(12, room - len(ask.question) - 2)), glyphs) if ask.name else ""
     left = room - (cell_len(name) + 2 if name else 0)
-    question = shortened(ask.question, left, glyphs.ellipsis) if left >= 8 else "?"
+    question = shortened_words(ask.question, left, glyphs.ellipsis) if left >= 8 else "?"
     parts = [Segment(" ? ", rows.CARE), Segment(name, rows.STRONG), Segment("  " if name else ""), Segment(question)]
     return [*parts, Segment(answers, rows.STRONG)]
 

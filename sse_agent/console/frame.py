@@ -1,28 +1,34 @@
 """The layout: how many rows each part gets, and where it stands. Pure: one board and moment, one picture."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.control import Control
 from rich.segment import Segment
 
-from sse_agent.board import Board, Finished, Upload
-from sse_agent.console import foot, panels, rows, uploads
-from sse_agent.console.keys import Mode, State
-from sse_agent.console.listing import Found, Listed
+from sse_agent.board import Board, Upload
+from sse_agent.console import foot, panels, rows, talk, uploads
+from sse_agent.console.glyphs import PRETTY, Glyphs
+from sse_agent.console.listing import Found, Listed, upload_of
 from sse_agent.console.logbook import Logbook
-from sse_agent.console.rows import Glyphs, Row
+from sse_agent.console.rows import Row
+from sse_agent.console.state import Mode, State
 from sse_agent.console.uploads import Columns
 from sse_agent.lifecycle import UploadState
 from sse_agent.printable import byte_count, duration
 
 WIDE = 150
 TITLES_FROM = (100, 30)
-SHOWN_STATES = (UploadState.UPLOADING, UploadState.WAITING, UploadState.PAUSED, UploadState.QUEUED)
+SHOWN_STATES = (
+    UploadState.UPLOADING,
+    UploadState.WAITING,
+    UploadState.PAUSED,
+    UploadState.FAILED,
+    UploadState.QUEUED,
+)
 QUEUED_SHOWN = 8
 TALK_LEAST = 6
 LEFT_FROM = 96
@@ -46,7 +52,7 @@ class Frame:
     Once it is drawn, `page` has how many rows of the list or panel were shown, `most_scroll` how many were not.
     """
 
-    def __init__(self, board: Board, moment: Moment, width: int, height: int, glyphs: Glyphs = rows.PRETTY) -> None:
+    def __init__(self, board: Board, moment: Moment, width: int, height: int, glyphs: Glyphs = PRETTY) -> None:
         self._board = board
         self._moment = moment
         self._state = moment.state
@@ -60,10 +66,14 @@ class Frame:
         self.most_scroll = 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for number, row in enumerate(self.rows()):
+        for number, line in enumerate(self.lines()):
             if number:
                 yield Segment.line()
-            yield from _aligned(rows.cut(row, self._width))
+            yield from line
+
+    def lines(self) -> list[Row]:
+        """From top to bottom, each of exactly the width, with the cursor set anew where that is needed."""
+        return [rows.line(row, self._width) for row in self.rows()]
 
     def rows(self) -> list[Row]:
         """From top to bottom."""
@@ -71,13 +81,25 @@ class Frame:
         below = [
             [Segment(self._glyphs.rule * self._width, rows.FAINT)],
             foot.line(self._state, self._listed, self._width, self._glyphs),
-            foot.keys(self._state, self._chosen, self._listed, self._width, self._glyphs),
+            foot.keys(self._state, self._for_keys(), self._listed, self._width, self._glyphs),
         ]
         if self._is_short:
             del below[0]
         room = self._height - len(head) - len(below)
         body = self._body(self._width, room) if room > 0 else []
         return [*head, *body, *below][-self._height :]
+
+    def _for_keys(self) -> Upload | None:
+        """The upload that keys are for: details may be of one that is not listed."""
+        if self._chosen is None and self._state.mode is Mode.DETAILS and self._details is not None:
+            return upload_of(self._details)
+        return self._chosen
+
+    @property
+    def _details(self) -> Mapping[str, Any] | None:
+        """Never those of another upload."""
+        details = self._moment.details
+        return details if details is not None and details["fileId"] == self._state.selected else None
 
     def _troubles(self) -> list[Row]:
         """As many as leave room for the rest; first what undid a person's own pause."""
@@ -92,66 +114,70 @@ class Frame:
         if width < WIDE:
             return self._panel(width, room) if is_panel else self._stacked(width, room)
         left_width = width * 3 // 5
-        left = self._uploads(left_width, room)
+        # Where a panel takes the place of the rest, the rest stands below the list.
+        left = self._stacked(left_width, room) if is_panel else self._uploads(left_width, room)
         right_width = width - left_width - 1
         right = self._panel(right_width, room) if is_panel else self._talk(right_width, room)
         beside = Segment(self._glyphs.beside, rows.FAINT)
         return [
             [*rows.cut(a, left_width), beside, *b]
-            for a, b in zip(_filled(left, room), _filled(right, room), strict=True)
+            for a, b in zip(rows.filled(left, room), rows.filled(right, room), strict=True)
         ]
 
     def _stacked(self, width: int, room: int) -> list[Row]:
         """One below the other: each part gets a few rows at first, then the uploads what they need, then the others."""
         if self._is_short:
             return self._squeezed(width, room)
-        talk = min(room // 2, max(TALK_LEAST, room - self._uploads_wanted(width)), self._talk_wanted(width, room))
-        above = self._uploads(width, room - talk)
+        needed = talk.wanted(self._board, self._moment.at, width, room, self._glyphs)
+        below = min(room // 2, max(TALK_LEAST, room - self._uploads_wanted(width)), needed)
+        above = self._uploads(width, room - below)
         return [*above, *self._talk(width, room - len(above))]
 
     def _squeezed(self, width: int, room: int) -> list[Row]:
         """Hardly any room: the uploads, and the last words."""
-        chat = rows.chat(self._board.chat, width, min(2, room // 3), self._glyphs)
-        return [*_filled(self._uploads(width, room - len(chat)), room - len(chat)), *chat]
+        chat = rows.chat(self._board.chat, self._moment.at, width, min(2, room // 3), self._glyphs)
+        return [*rows.filled(self._uploads(width, room - len(chat)), room - len(chat)), *chat]
 
     # --- panels ---
 
     def _panel(self, width: int, room: int) -> list[Row]:
         """What stands in front of the list, from where it was scrolled to."""
-        title, text = self._panel_title()
         self.page = max(1, room - 1)
-        shown = [self._rule(title, [[Segment(text)]] if text else [], [], width)]
+        below = 0
         if self._state.mode is Mode.LOG:
-            lines = panels.log(self._moment.logbook, self._state.log_end, width, room - 1, self._glyphs)
+            end, total = self._state.log_end, self._moment.logbook.total
+            below = 0 if end is None else total - end
+            lines = panels.log(self._moment.logbook, end, self._moment.at, width, room - 1, self._glyphs)
         else:
             lines = self._panel_lines(width)
             self.most_scroll = max(0, len(lines) - self.page)
+            below = self.most_scroll - min(self._state.scroll, self.most_scroll)
             lines = lines[min(self._state.scroll, self.most_scroll) :]
-        return _filled([*shown, *lines], room)
+        return rows.filled([self._panel_rule(below, width), *lines], room)
 
-    def _panel_title(self) -> tuple[str, str]:
-        if self._state.mode is Mode.HELP:
-            return "Help", ""
-        if self._state.mode is Mode.LOG:
-            end, total = self._state.log_end, self._moment.logbook.total
-            return "Log", "" if end is None else f"{total - end:,} newer below"
-        name = rows.short_name(self._chosen.name, self._width // 2, self._glyphs) if self._chosen else ""
-        return "Details", name
+    def _panel_rule(self, below: int, width: int) -> Row:
+        """Its title, and how much of it stands below what is shown."""
+        mode, parts = self._state.mode, list[Row]()
+        right = [Segment(f"{below:,} more below", rows.STRONG)] if below else []
+        if mode is Mode.DETAILS and (upload := self._for_keys()) is not None:
+            room = width - rows.width_of(right) - 20
+            parts = [[Segment(rows.short_name(upload.name, max(8, room), self._glyphs))]]
+        return self._titled(mode.capitalize(), parts, right, width)
 
     def _panel_lines(self, width: int) -> list[Row]:
         if self._state.mode is Mode.HELP:
             return panels.help_page(width, self._glyphs)
-        upload = self._moment.details
-        if upload is None or upload["fileId"] != self._state.selected:
+        if self._details is None:
             return [[Segment(" ...", rows.FAINT)]]
-        return panels.details(upload, width, self._glyphs)
+        live = self._board.find(self._state.selected)
+        return panels.details(self._details, live, self._moment.at, width, self._glyphs)
 
     # --- uploads ---
 
     def _uploads_wanted(self, width: int) -> int:
         if self._state.pattern:
             return 2 + max(1, len(self._listed))
-        unfinished = sum(self._board.count(state) for state in SHOWN_STATES[:-1])
+        unfinished = sum(map(self._count, SHOWN_STATES[:-1]))
         return 2 + self._has_titles(width) + unfinished + min(QUEUED_SHOWN, len(self._board.queue))
 
     def _has_titles(self, width: int) -> bool:
@@ -180,14 +206,18 @@ class Frame:
     def _total(self) -> int:
         if self._state.pattern and self._moment.found is not None:
             return len(self._listed) + self._found_more()
-        return sum(self._board.count(state) for state in SHOWN_STATES)
+        return sum(map(self._count, SHOWN_STATES))
+
+    def _count(self, state: UploadState) -> int:
+        """How many of the list are in that state: of the failed ones those that can be retried."""
+        return len(self._listed.failed) if state is UploadState.FAILED else self._board.count(state)
 
     def _found_more(self) -> bool:
         return self._moment.found is not None and self._moment.found.is_more
 
     def _nothing(self, total: int) -> str:
         if self._state.pattern:
-            return " no upload has this in its name (upper and lower case count)"
+            return " no upload has this in its name"
         return " nothing to upload" if not total else f" {total:,} to go on with"
 
     def _window(self, lines: int) -> list[Upload]:
@@ -199,7 +229,7 @@ class Frame:
         return self._listed.window(start, lines)
 
     def _upload(self, upload: Upload, width: int, columns: Columns) -> Row:
-        row = uploads.upload(upload, self._moment.at, width, columns, self._glyphs)
+        row = uploads.upload(upload, self._moment.now, self._moment.at, width, columns, self._glyphs)
         return uploads.selected(row, self._glyphs) if upload is self._chosen else row
 
     def _rest(self, chosen: list[Upload], width: int) -> Row:
@@ -209,7 +239,7 @@ class Frame:
             text = f" {self._glyphs.ellipsis} {len(self._listed):,} found{more}"
             return [Segment(text, rows.FAINT)]
         shown = Counter(upload.state for upload in chosen)
-        left = [(self._board.count(state) - shown[state], state) for state in SHOWN_STATES]
+        left = [(self._count(state) - shown[state], state) for state in SHOWN_STATES]
         parts = [[Segment(f"{count:,} {state}", rows.FAINT)] for count, state in left if count > 0]
         row = [Segment(f" {self._glyphs.ellipsis} and ", rows.FAINT), *rows.separated(parts, self._glyphs)]
         size = Segment(f" ({byte_count(self._board.queued_bytes)} queued in all)", rows.FAINT)
@@ -221,17 +251,18 @@ class Frame:
         if self._state.pattern:
             pattern = rows.words(self._state.pattern, max(8, width // 3), self._glyphs)
             found = f"{len(self._listed):,}{'+' if self._found_more() else ''} found"
-            return self._rule(
+            return self._titled(
                 "Uploads", [[Segment(f"/{pattern}", rows.MINE)], [Segment(found)]], self._rate(width), width
             )
         parts = [
-            [Segment(f"{board.count(state):,} {state}", style)]
+            [Segment(f"{self._count(state):,} {state}", style)]
             for state, style in (
                 (UploadState.UPLOADING, rows.PLAIN),
                 (UploadState.WAITING, rows.CARE),
                 (UploadState.PAUSED, rows.MOVING),
+                (UploadState.FAILED, rows.BAD),
             )
-            if board.count(state)
+            if self._count(state)
         ]
         if board.count(UploadState.QUEUED):
             size = [Segment(f" ({byte_count(board.queued_bytes)})")] if board.queued_bytes else []
@@ -242,7 +273,7 @@ class Frame:
         return (
             rows.rule(whole, right, width, self._glyphs)
             if 0 <= room < 9
-            else self._rule("Uploads", parts, right, width)
+            else self._titled("Uploads", parts, right, width)
         )
 
     def _rate(self, width: int) -> Row:
@@ -256,79 +287,10 @@ class Frame:
         left = duration(uploads.rounded(board.left_s))
         return [*row, Segment(f" {self._glyphs.dot} {left} for all", rows.FAINT)]
 
-    def _rule(self, title: str, parts: list[Row], right: Row, width: int) -> Row:
-        """The more of `parts`, the better, but not more than there is room for."""
-        while True:
-            left = [Segment(title, rows.STRONG)]
-            if parts:
-                left += [Segment("  "), *rows.separated(parts, self._glyphs)]
-            if rows.width_of(left) + rows.width_of(right) + 9 <= width or not parts:
-                return rows.rule(left, right, width, self._glyphs)
-            # First without what stands in brackets behind the last part, then without that part.
-            parts = [*parts[:-1], *([parts[-1][:1]] if len(parts[-1]) > 1 else [])]
+    def _titled(self, title: str, parts: list[Row], right: Row, width: int) -> Row:
+        return rows.titled(title, parts, right, width, self._glyphs)
 
-    # --- what is over, and the chat ---
-
-    def _talk_wanted(self, width: int, room: int) -> int:
-        chat = rows.chat(self._board.chat, width, room, self._glyphs)
-        return 2 + max(1, len(self._board.finished)) + max(1, len(chat))
+    # --- what ended, and the chat ---
 
     def _talk(self, width: int, room: int) -> list[Row]:
-        """What is over above the chat; each gets what the other does not need."""
-        if room < 4:
-            return _filled(self._finished(width, room), max(0, room))
-        chat = rows.chat(self._board.chat, width, room - 2, self._glyphs)
-        over = 1 + max(1, len(self._board.finished))
-        least_chat = min(1 + max(1, len(chat)), room // 2)
-        finished = self._finished(width, min(over, room - least_chat))
-        left = room - len(finished)
-        words = chat[-(left - 1) :] if left > 1 else []
-        words = words or [[Segment(" nobody has said anything yet", rows.FAINT)]]
-        return _filled([*finished, self._rule("Chat", [], [], width), *words], room)
-
-    def _finished(self, width: int, room: int) -> list[Row]:
-        board = self._board
-        ended = board.totals.ended
-        parts = []
-        if ended[UploadState.COMPLETE]:
-            text = f"{ended[UploadState.COMPLETE]:,} complete ({byte_count(board.totals.complete_bytes)})"
-            parts.append([Segment(text, rows.GOOD)])
-        for state, style in (("failed", rows.BAD), ("cancelled", rows.PLAIN), ("rejected", rows.BAD)):
-            if ended[state]:
-                parts.append([Segment(f"{ended[state]:,} {state}", style)])
-        shown = [self._rule("Finished", parts, self._since_start(), width)]
-        last = list(_last(board, room - 1))
-        shown += [rows.finished(item, width, self._glyphs) for item in last]
-        if not last:
-            shown.append([Segment(" nothing yet", rows.FAINT)])
-        return shown[: max(0, room)]
-
-    def _since_start(self) -> Row:
-        """What went out, and in how long."""
-        board = self._board
-        if board.started_at is None or not board.totals.bytes_sent:
-            return []
-        ran = duration(self._moment.now - board.started_at)
-        return [Segment(f"{byte_count(board.totals.bytes_sent)} sent in {ran}", rows.FAINT)]
-
-
-def _last(board: Board, most: int) -> Iterator[Finished]:
-    """The newest first."""
-    for number, item in enumerate(reversed(board.finished)):
-        if number >= most:
-            return
-        yield item
-
-
-def _filled(some: list[Row], room: int) -> list[Row]:
-    return [*some[:room], *([[]] * max(0, room - len(some)))]
-
-
-def _aligned(row: Row) -> Iterator[Segment]:
-    """The row, with the cursor set anew behind everything whose width terminals disagree about."""
-    column = 0
-    for segment in row:
-        yield segment
-        column += segment.cell_length
-        if not segment.text.isascii():
-            yield Control.move_to_column(column).segment
+        return talk.talk(self._board, self._moment.at, width, room, self._glyphs)

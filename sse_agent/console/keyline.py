@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from sse_agent.board import Upload
-from sse_agent.console.keys import Mode, State
-from sse_agent.console.listing import Listed
+from sse_agent.console.listing import Listed, is_over
+from sse_agent.console.state import Mode, State
 from sse_agent.lifecycle import UploadState
 
 
@@ -38,9 +38,9 @@ _FIXED: dict[Mode, tuple[Key, ...]] = {
         Key("PgUp PgDn", "pages", 3),
         Key("Home", "oldest", 4),
         Key("End", "newest", 2),
-        Key("Esc", "back", 0),
+        Key("Esc q", "back", 0),
     ),
-    Mode.HELP: (Key("Up Down", "scroll", 1), Key("Esc", "back", 0)),
+    Mode.HELP: (Key("Up Down", "scroll", 1), Key("Esc q", "back", 0)),
 }
 
 
@@ -50,9 +50,9 @@ def keys_of(state: State, chosen: Upload | None, listed: Listed) -> tuple[Key, .
         return (Key("y", "yes", 0), Key("n", "no", 1))
     if state.mode in _FIXED:
         return (*_FIXED[state.mode], _CTRL_C)
-    deeds = () if chosen is None else _deeds_of(chosen.state)
+    deeds = () if chosen is None or is_over(chosen) else _deeds_of(chosen.state)
     if state.mode is Mode.DETAILS:
-        return (Key("Up Down", "scroll", 4), *deeds, _HELP, Key("Esc", "back", 1), _CTRL_C)
+        return (Key("Up Down", "scroll", 4), *deeds, _HELP, Key("Esc q", "back", 1), _CTRL_C)
     return (*_list_keys(state, chosen, deeds), *_all_keys(listed), _HELP, Key("q", "quit", 6), _CTRL_C)
 
 
@@ -71,7 +71,7 @@ def _all_keys(listed: Listed) -> tuple[Key, ...]:
 
 
 _PAUSE, _RESUME = Key("p", "pause", 2), Key("r", "resume", 2)
-_RETRY, _CANCEL = Key("t", "try now", 3), Key("c", "cancel", 4)
+_NOW, _RETRY, _CANCEL = Key("t", "try now", 3), Key("t", "retry", 3), Key("c", "cancel", 4)
 
 
 def _deeds_of(state: UploadState) -> tuple[Key, ...]:
@@ -79,7 +79,7 @@ def _deeds_of(state: UploadState) -> tuple[Key, ...]:
     return {
         UploadState.QUEUED: (_PAUSE, _CANCEL),
         UploadState.UPLOADING: (_PAUSE, _CANCEL),
-        UploadState.WAITING: (_RETRY, _PAUSE, _CANCEL),
+        UploadState.WAITING: (_NOW, _PAUSE, _CANCEL),
         UploadState.PAUSED: (_RESUME, _CANCEL),
         UploadState.FAILED: (_RETRY, _CANCEL),
     }.get(state, ())

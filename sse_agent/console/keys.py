@@ -1,109 +1,15 @@
 """What each key means: the state of the console, a key → the next state, and what the person wishes. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
-from sse_agent.console.editing import EMPTY, PASTE, Draft, edited
-from sse_agent.console.listing import Listed
+from sse_agent.board import Board
+from sse_agent.console.editing import EMPTY, PASTE, edited
+from sse_agent.console.listing import Listed, is_over, over_because
+from sse_agent.console.state import Ask, Do, DoToAll, Mode, Note, Say, Sight, State, Stop, Wish
 from sse_agent.lifecycle import UploadState
 
 HISTORY = 100
-
-
-class Mode(StrEnum):
-    """What the keys are for."""
-
-    LIST = "list"
-    CHAT = "chat"
-    FILTER = "filter"
-    DETAILS = "details"
-    LOG = "log"
-    HELP = "help"
-
-
-@dataclass(frozen=True, slots=True)
-class Do:
-    """One of the desk's deeds, to one upload."""
-
-    name: str
-    file_id: str
-    file_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class DoToAll:
-    """One of the desk's deeds, to all that it is meant for."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """A line for the chat."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The agent ends as by Ctrl-C."""
-
-
-Wish = Do | DoToAll | Say | Stop
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question that only y and n answer: `question`, and the name of what it is about, which is anybody's text."""
-
-    question: str
-    name: str
-    wish: Wish
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """The answer to the last key or deed; a name in it is anybody's text."""
-
-    text: str
-    is_bad: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Where the person is. `log_end`: the number of the entry behind the last one shown; None follows the log."""
-
-    mode: Mode = Mode.LIST
-    selected: str = ""
-    position: int = 0
-    draft: Draft = EMPTY
-    history: tuple[str, ...] = ()
-    recalled: int = 0
-    unsent: Draft = EMPTY
-    filter: Draft = EMPTY
-    scroll: int = 0
-    log_end: int | None = None
-    ask: Ask | None = None
-    note: Note | None = None
-    heard: int = 0
-
-    @property
-    def pattern(self) -> str:
-        """What names must contain to be listed."""
-        return "".join(self.filter)
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a key needs to know of what is shown: the list, a page's rows, how far the panel and the log go."""
-
-    listed: Listed
-    page: int = 10
-    most_scroll: int = 0
-    log_first: int = 0
-    log_total: int = 0
-
 
 Step = tuple[State, Wish | None]
 _Handler = Callable[[State, str, Sight], Step]
@@ -118,20 +24,33 @@ def pressed(state: State, key: str, sight: Sight) -> Step:
 
 
 def settled(state: State, listed: Listed) -> State:
-    """The selection follows its upload; when that has left the list, what stands in its place is selected."""
-    heard = listed.board.heard if state.mode is Mode.CHAT else state.heard
+    """The selection follows its upload, and goes with it: a key must never be for another one than was looked at."""
+    if state.mode is Mode.CHAT and state.heard != listed.board.heard:
+        state = replace(state, heard=listed.board.heard)
+    state = _withdrawn(state, listed)
     if not state.selected:
-        return state if heard == state.heard else replace(state, heard=heard)
-    position = listed.position(state.selected)
-    selected = state.selected
-    if position is None:
-        position = max(0, min(state.position, len(listed) - 1))
-        # Details stay with the upload that they were asked for.
-        if state.mode is not Mode.DETAILS:
-            selected = next((one.file_id for one in listed.window(position, 1)), "")
-    if (heard, position, selected) == (state.heard, state.position, state.selected):
         return state
-    return replace(state, heard=heard, position=position, selected=selected)
+    position = listed.position(state.selected)
+    if position is not None:
+        return state if position == state.position else replace(state, position=position)
+    # Details stay with the upload that they were asked for.
+    if state.mode is Mode.DETAILS:
+        return state
+    gone = Note("the selected upload is not in the list any more: nothing is selected")
+    return replace(state, selected="", note=state.note or gone)
+
+
+def _withdrawn(state: State, listed: Listed) -> State:
+    """Without a question about an upload that is over meanwhile."""
+    ask = state.ask
+    if ask is None or not ask.while_listed or not isinstance(ask.wish, Do):
+        return state
+    found = listed.find(ask.wish.file_id)
+    if found is not None and not is_over(found):
+        return state
+    last = next((one.state for one in reversed(listed.board.finished) if one.name == ask.name), "over")
+    became = last if found is None else found.state
+    return replace(state, ask=None, note=Note(f"the question is withdrawn, the upload is {became}: {ask.name}"))
 
 
 def _answered(state: State, ask: Ask, key: str) -> Step:
@@ -153,8 +72,8 @@ def _in_list(state: State, key: str, sight: Sight) -> Step:
         # Pasted letters are no keys: they are what somebody wants to say.
         return _in_chat(_chatting(state), key, sight)
     if key == "enter":
-        chosen = sight.listed.find(state.selected)
-        return (replace(state, mode=Mode.DETAILS, scroll=0) if chosen else _unselected(state)), None
+        is_there = sight.listed.find(state.selected) is not None
+        return (replace(state, mode=Mode.DETAILS, scroll=0) if is_there else _unselected(state)), None
     if key == "esc":
         return replace(state, filter=EMPTY), None
     return _anywhere(state, key, sight)
@@ -173,8 +92,8 @@ def _moved(state: State, key: str, sight: Sight) -> State | None:
     if key in ("home", "end"):
         position = 0 if key == "home" else last
     elif not state.selected:
-        # The first key only shows where the selection is.
-        position = last if key == "up" else 0
+        # The first key only shows where the selection is: where the last one was, if there was one.
+        position = state.position if state.position >= 0 else last if key == "up" else 0
     else:
         position = state.position + steps[key]
     position = max(0, min(position, last))
@@ -201,37 +120,51 @@ _PANELS = {"/": Mode.FILTER, "l": Mode.LOG, "?": Mode.HELP}
 
 
 def _unselected(state: State) -> State:
-    return replace(state, note=Note("select an upload first, with the arrow keys"))
+    return replace(state, note=Note("nothing is selected: select an upload with the arrow keys first"))
 
 
 def _deed(state: State, name: str, sight: Sight) -> Step:
-    chosen = sight.listed.find(state.selected)
+    chosen = sight.chosen(state)
     if chosen is None and not (state.mode is Mode.DETAILS and state.selected):
         return _unselected(state), None
     wish = Do(name, state.selected, chosen.name if chosen else state.selected)
     if name != "cancel":
         return state, wish
-    question = "Cancel for good, and delete what the tus server has of it?"
-    return replace(state, ask=Ask(question, wish.file_name, wish)), None
+    if chosen is not None and is_over(chosen):
+        why = f"not cancelled: the upload is {over_because(chosen)}: {chosen.name}"
+        return replace(state, note=Note(why, is_bad=True)), None
+    question = "Cancel for good, and delete what is uploaded?"
+    ask = Ask(question, wish.file_name, wish, while_listed=sight.listed.find(state.selected) is not None)
+    return replace(state, ask=ask), None
 
 
 def _deed_to_all(state: State, key: str, sight: Sight) -> Step:
     if key == "R":
         return state, DoToAll("resume")
-    board = sight.listed.board
-    count = sum(board.count(state) for state in (UploadState.UPLOADING, UploadState.WAITING, UploadState.QUEUED))
+    count = _going_on(sight.listed.board)
     if count < 2:
         return state, DoToAll("pause")
     return replace(state, ask=Ask(f"Pause all {count:,} uploads?", "", DoToAll("pause"))), None
 
 
+def _going_on(board: Board) -> int:
+    """How many uploads are neither over nor paused."""
+    return sum(map(board.count, (UploadState.UPLOADING, UploadState.WAITING, UploadState.QUEUED)))
+
+
 def _quit(state: State, sight: Sight) -> Step:
-    board = sight.listed.board
-    count = board.count(UploadState.UPLOADING)
-    if not count:
-        return state, Stop()
-    what = "1 upload is under way and goes" if count == 1 else f"{count:,} uploads are under way and go"
-    return replace(state, ask=Ask(f"Quit? {what} on at the next start.", "", Stop())), None
+    ask = stopping(sight.listed.board, sight.unsent)
+    return (state, Stop()) if ask is None else (replace(state, ask=ask), None)
+
+
+def stopping(board: Board, messages: int) -> Ask | None:
+    """The question before the agent stops, if anything is unfinished."""
+    uploads = _going_on(board)
+    parts = [f"{uploads:,} upload{'s go' if uploads > 1 else ' goes'} on"] if uploads else []
+    parts += [f"{messages:,} message{'s go' if messages > 1 else ' goes'} out"] if messages else []
+    if not parts:
+        return None
+    return Ask(f"Stop the agent? {' and '.join(parts)} at the next start.", "", Stop(is_sure=True))
 
 
 def _chatting(state: State) -> State:
@@ -293,7 +226,7 @@ def _in_filter(state: State, key: str, sight: Sight) -> Step:
 
 
 def _in_panel(state: State, key: str, sight: Sight) -> Step:
-    if key in ("esc", "enter") or (key, state.mode) in (("l", Mode.LOG), ("?", Mode.HELP)):
+    if key in ("esc", "enter", "q") or (key, state.mode) in (("l", Mode.LOG), ("?", Mode.HELP)):
         return replace(state, mode=Mode.LIST, scroll=0), None
     key = _LETTERS.get(key, key)
     steps = {"up": -1, "down": 1, "pgup": -sight.page, "pgdn": sight.page, "home": -(10**9), "end": 10**9}

@@ -1,22 +1,24 @@
 """The parts of the picture: one line each, as segments that never hold markup and never are wider than they should."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from datetime import datetime
+from functools import cache, lru_cache
 
 from rich.cells import cell_len
+from rich.control import Control
 from rich.segment import Segment
 from rich.style import Style
 
 from sse_agent.board import Board, Finished, Line, Trouble
+from sse_agent.console.glyphs import Glyphs
 from sse_agent.lifecycle import UploadState
 from sse_agent.printable import (
     byte_count,
     duration,
     padded,
     printable,
-    shortened,
     shortened_name,
+    shortened_words,
     wrapped,
 )
 
@@ -37,35 +39,49 @@ CURSOR = Style(reverse=True)
 SENDER_WIDTH = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """What is drawn with; `is_ascii` for terminals that have nothing else."""
-
-    is_ascii: bool = False
-    ellipsis: str = "…"
-    confirmed: str = "━"
-    sent: str = "╍"
-    left: str = "─"
-    rule: str = "─"
-    beside: str = "│"
-    dot: str = "·"
-    on: str = "●"
-    off: str = "○"
-    done: str = "✓"
-    failed: str = "✗"
-    dropped: str = "–"
-    warn: str = "▲"
-    prompt: str = "›"
-    arrows: str = "↑↓"
-
-
-PRETTY = Glyphs()
-ASCII = Glyphs(True, "..", "#", "=", ".", "-", "|", "-", "*", "o", "+", "x", "-", "!", ">", "Up Down")
-
-
 def width_of(row: Row) -> int:
     """In cells."""
-    return sum(segment.cell_length for segment in row)
+    return sum(len(text) if (text := segment.text).isascii() else segment.cell_length for segment in row)
+
+
+def filled(some: list[Row], room: int) -> list[Row]:
+    """Exactly `room` rows."""
+    return [*some[:room], *([[]] * max(0, room - len(some)))]
+
+
+def line(row: Row, width: int) -> Row:
+    """Exactly `width` cells, with the cursor set anew behind everything whose width terminals disagree about."""
+    column, aligned = 0, list[Segment]()
+    for segment in row:
+        aligned.append(segment)
+        if segment.text.isascii():
+            column += len(segment.text)
+        else:
+            column += segment.cell_length
+            aligned.append(_to_column(column))
+    if column > width:
+        return line(cut(row, width), width)
+    if column < width:
+        aligned.append(blank(width - column))
+    return aligned
+
+
+@lru_cache(maxsize=512)
+def _to_column(column: int) -> Segment:
+    return Control.move_to_column(column).segment
+
+
+@cache
+def blank(width: int) -> Segment:
+    """So many spaces."""
+    return Segment(" " * width)
+
+
+def clock(at: datetime, today: datetime, *, seconds: bool = False) -> str:
+    """On the clock of the person, with the date where that is another day than `today`."""
+    local = at.astimezone()
+    time = local.strftime("%H:%M:%S" if seconds else "%H:%M")
+    return time if local.date() == today.astimezone().date() else f"{local:%Y-%m-%d} {time}"
 
 
 def spread(left: Row, right: Row, width: int) -> Row:
@@ -78,6 +94,9 @@ def spread(left: Row, right: Row, width: int) -> Row:
 
 def cut(row: Row, width: int) -> Row:
     """Exactly `width` cells of it, filled up with spaces."""
+    left = width - width_of(row)
+    if left >= 0:
+        return [*row, blank(left)] if left else row
     return Segment.adjust_line_length(row, width, pad=True)
 
 
@@ -89,6 +108,18 @@ def rule(title: Row, right: Row, width: int, glyphs: Glyphs) -> Row:
     if gap < 1 and tail:
         return rule(title, [], width, glyphs)
     return cut([*left, Segment(glyphs.rule * max(0, gap), FAINT), *tail], width)
+
+
+def titled(title: str, parts: list[Row], right: Row, width: int, glyphs: Glyphs) -> Row:
+    """A rule with `parts` behind its title: the more of them, the better, but not more than there is room for."""
+    while True:
+        left = [Segment(title, STRONG)]
+        if parts:
+            left += [Segment("  "), *separated(parts, glyphs)]
+        if width_of(left) + width_of(right) + 9 <= width or not parts:
+            return rule(left, right, width, glyphs)
+        # First without what stands in brackets behind the last part, then without that part.
+        parts = [*parts[:-1], *([parts[-1][:1]] if len(parts[-1]) > 1 else [])]
 
 
 def separated(parts: Sequence[Row], glyphs: Glyphs) -> Row:
@@ -114,7 +145,7 @@ def short_name(name: str, width: int, glyphs: Glyphs) -> str:
 @lru_cache(maxsize=2048)
 def words(text: str, width: int, glyphs: Glyphs) -> str:
     """Anybody's text, printable, in at most `width` cells."""
-    return shortened(printable(text, is_ascii=glyphs.is_ascii), width, glyphs.ellipsis)
+    return shortened_words(printable(text, is_ascii=glyphs.is_ascii), width, glyphs.ellipsis)
 
 
 # --- the head ---------------------------------------------------------------------------------------
@@ -141,11 +172,11 @@ def head(board: Board, now: float, width: int, glyphs: Glyphs) -> Row:
 
 
 def _light(board: Board, glyphs: Glyphs) -> Segment:
-    is_on = board.connection.state == "connected"
-    return Segment(f"{glyphs.on if is_on else glyphs.off} ", _STATE_STYLES[board.connection.state])
+    state = board.connection.state
+    return Segment(f"{glyphs.on if state == 'connected' else glyphs.off} ", _STATE_STYLES[state])
 
 
-_STATE_STYLES = {"connected": GOOD, "connecting": CARE, "disconnected": CARE, "parked": BAD}
+_STATE_STYLES = {"connected": GOOD, "connecting": CARE, "waiting": CARE, "parked": BAD}
 
 
 def _connection(board: Board, now: float) -> list[Row]:
@@ -162,7 +193,7 @@ def _connection(board: Board, now: float) -> list[Row]:
 
 def _until(next_try_at: float | None, now: float) -> str:
     left = (next_try_at or now) - now
-    return f"again in {duration(left)}" if left >= 1 else "trying again"
+    return f"next try in {duration(left)}" if left >= 1 else "next try now"
 
 
 def connection_trouble(board: Board, width: int, glyphs: Glyphs) -> list[Row]:
@@ -204,40 +235,41 @@ def finished(item: Finished, width: int, glyphs: Glyphs) -> Row:
 def _not_complete(item: Finished, width: int, glyphs: Glyphs) -> Row:
     is_cancelled = item.state == UploadState.CANCELLED
     mark = Segment(f" {glyphs.dropped} ", FAINT) if is_cancelled else Segment(f" {glyphs.failed} ", BAD)
-    state = f"  {item.state}"
+    # What became of it may say the state itself: cancelled here, or from afar.
+    reason = "" if item.reason.startswith(item.state) else item.reason
+    state = f"  {item.state if reason else item.reason or item.state}"
     room = width - 4 - len(state)
     name_width = min(cell_len(printable(item.name, is_ascii=glyphs.is_ascii)), max(8, room * 2 // 5))
     name = padded_name(item.name, name_width, glyphs)
     row = [mark, Segment(name, FAINT if is_cancelled else PLAIN), Segment(state, FAINT if is_cancelled else BAD)]
     left = room - name_width - 2
-    return [*row, Segment("  "), Segment(words(item.reason, left, glyphs))] if item.reason and left >= 6 else row
+    return [*row, Segment("  "), Segment(words(reason, left, glyphs))] if reason and left >= 6 else row
 
 
-def chat(lines: Sequence[Line], width: int, most: int, glyphs: Glyphs) -> list[Row]:
+def chat(lines: Sequence[Line], at: datetime, width: int, most: int, glyphs: Glyphs) -> list[Row]:
     """The last `most` rows of the chat, long lines wrapped."""
     rows: list[Row] = []
+    today = at.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     for line in reversed(lines):
-        rows[:0] = _said(line, width, glyphs)
+        rows[:0] = _said(line, today, width, glyphs)
         if len(rows) >= most:
             break
     return rows[-most:] if most > 0 else []
 
 
-def _said(line: Line, width: int, glyphs: Glyphs) -> list[Row]:
-    clock = line.at.astimezone().strftime("%H:%M")
+@lru_cache(maxsize=512)
+def _said(line: Line, today: datetime, width: int, glyphs: Glyphs) -> tuple[Row, ...]:
     sender = words(line.sender or "?", min(SENDER_WIDTH, width // 3), glyphs)
     first = [
-        Segment(f" {clock}  ", FAINT),
+        Segment(f" {clock(line.at, today)}  ", FAINT),
         Segment(sender, MINE if line.mine else THEIRS),
         Segment("  "),
     ]
     indent = width_of(first)
     texts = _wrapped(line.text, max(8, width - indent - 1), glyphs)
-    rows = [[*first, Segment(texts[0])]]
-    return rows + [[Segment(" " * indent), Segment(text)] for text in texts[1:]]
+    return ([*first, Segment(texts[0])], *([Segment(" " * indent), Segment(text)] for text in texts[1:]))
 
 
-@lru_cache(maxsize=512)
 def _wrapped(text: str, width: int, glyphs: Glyphs) -> tuple[str, ...]:
     paragraphs = [printable(part, is_ascii=glyphs.is_ascii) for part in text.splitlines()] or [""]
     return tuple(line for paragraph in paragraphs for line in wrapped(paragraph, width))

@@ -2,15 +2,19 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
 from rich.console import Console, RenderableType
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
 
 # Another screen, no cursor, pasted text marked as such, and no reordering of right-to-left names, which in terminals
-# that do it would take the figures behind a name along.
-ENTER = "\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[8l\x1b[2J"
-LEAVE = "\x1b[8h\x1b[?2004l\x1b[?25h\x1b[0m\x1b[?1049l"
+# that do it would take the figures behind a name along. What a terminal takes for wider than we do ends at the edge.
+ENTER = "\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[8l\x1b[?7l\x1b[2J"
+LEAVE = "\x1b[?7h\x1b[8h\x1b[?2004l\x1b[?25h\x1b[0m\x1b[?1049l"
 CLEAR = "\x1b[2J"
 # Terminals that know it show a frame at once; the others ignore it.
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
@@ -23,7 +27,8 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._painted: list[str] = []
+        self._painted: list[list[Segment]] = []
+        self._codes: dict[Style | None, tuple[str, str]] = {None: ("", "")}
         self._size = (0, 0)
         self._frames = 0
         self._one_at_a_time = anyio.CapacityLimiter(1)
@@ -42,27 +47,37 @@ class Screen:
         """Give it back, unless it takes nothing any more."""
         await self._last_words(LEAVE)
 
-    async def paint(self, frame: RenderableType, size: tuple[int, int]) -> None:
+    async def paint(self, lines: Sequence[list[Segment]], size: tuple[int, int]) -> None:
         """Write the lines that changed; now and then all of them, in case something else has written on them."""
-        lines = self._rendered(frame)
         is_whole = size != self._size or self._frames % WHOLE_EVERY == 0
         before = [] if is_whole else self._painted
         changed = "".join(
             # Erased first: after the last cell of a line terminals would erase that cell.
-            f"\x1b[{number + 1};1H\x1b[K{line}"
+            f"\x1b[{number + 1};1H\x1b[K{self._written(line)}"
             for number, line in enumerate(lines)
             if number >= len(before) or before[number] != line
         )
         clear = CLEAR if size != self._size else ""
-        self._painted, self._size = lines, size
+        self._painted, self._size = list(lines), size
         self._frames += 1
         if changed:
             await self._write(f"{_BEGIN}{clear}{changed}{_END}")
 
-    def _rendered(self, frame: RenderableType) -> list[str]:
+    def _written(self, line: list[Segment]) -> str:
+        """As the terminal is told it. By far cheaper than to let rich print it, which looks for what is not there."""
+        parts: list[str] = []
+        for text, style, _ in line:
+            before, after = self._codes.get(style) or self._codes_of(style)
+            parts += (before, text, after)
+        return "".join(parts)
+
+    def _codes_of(self, style: Style | None) -> tuple[str, str]:
+        """What rich writes before and after a text in that style, on this terminal."""
         with self._console.capture() as capture:
-            self._console.print(frame, end="", crop=False, soft_wrap=True)
-        return capture.get().split("\n")
+            self._console.print(Text("x", style or ""), end="")
+        before, _, after = capture.get().partition("x")
+        self._codes[style] = (before, after)
+        return before, after
 
     async def say(self, renderable: RenderableType) -> None:
         """Print it below what is on the screen already."""

@@ -1,21 +1,21 @@
-"""When what is painted: at most four frames a second, and only if something changed."""
+"""When what is painted: at most two frames a second, and only if something changed; a key at once."""
 
 from collections.abc import Callable
 
 import anyio
 from rich.console import Console
 
+from sse_agent.board import Board
 from sse_agent.clock import Clock
-from sse_agent.config import environment
-from sse_agent.console import rows
 from sse_agent.console.acting import Session
 from sse_agent.console.frame import Frame, Moment
-from sse_agent.console.rows import Glyphs
+from sse_agent.console.glyphs import Glyphs, glyphs_for
+from sse_agent.console.rows import Row
 from sse_agent.console.screen import Screen
 from sse_agent.console.summary import farewell, stopping
 
-TICK_S = 0.05
-FRAME_S = 0.25
+TICK_S = 0.1
+FRAME_S = 0.5
 AGE_S = 1.0
 
 
@@ -26,13 +26,13 @@ async def show(
 
     From then on a second signal may end the process at any moment: it must find the terminal as it was.
     """
-    screen, board = Screen(console), session.board
+    screen, board, glyphs = Screen(console), session.board, glyphs_for(console)
     try:
         try:
             await screen.enter()
             async with anyio.create_task_group() as group:
                 group.start_soon(session.run)
-                await _paint(session, clock, screen, glyphs_for(console))
+                await _paint(session, clock, screen, glyphs)
                 group.cancel_scope.cancel()
         finally:
             await screen.leave()
@@ -40,7 +40,12 @@ async def show(
         await screen.say(stopping(board))
         await anyio.sleep_forever()
     finally:
-        await screen.say(farewell(board, clock.monotonic(), console.width))
+        await screen.say(farewell(board, clock.now(), clock.monotonic(), console.width, glyphs))
+
+
+def say_farewell(board: Board, clock: Clock, console: Console) -> None:
+    """The summary alone, after lines on a terminal that can't be drawn on."""
+    console.print(farewell(board, clock.now(), clock.monotonic(), console.width, glyphs_for(console)))
 
 
 async def _paint(session: Session, clock: Clock, screen: Screen, glyphs: Glyphs) -> None:
@@ -54,18 +59,13 @@ async def _paint(session: Session, clock: Clock, screen: Screen, glyphs: Glyphs)
         if is_due or (size, session.state, session.looks) != shown:
             session.refresh()
             shown, revision, painted_at = (size, session.state, session.looks), board.revision, now
-            await screen.paint(_frame(session, clock, size, glyphs), size)
-        await clock.sleep(TICK_S)
+            await screen.paint(_lines(session, clock, size, glyphs), size)
+        with session.resting():
+            await clock.sleep(TICK_S)
 
 
-def _frame(session: Session, clock: Clock, size: tuple[int, int], glyphs: Glyphs) -> Frame:
+def _lines(session: Session, clock: Clock, size: tuple[int, int], glyphs: Glyphs) -> list[Row]:
     moment = Moment(clock.monotonic(), clock.now(), session.state, session.found, session.details, session.logbook)
     frame = Frame(session.board, moment, *size, glyphs)
     session.frame = frame
-    return frame
-
-
-def glyphs_for(console: Console) -> Glyphs:
-    """ASCII where the encoding has nothing else, and on Linux's own console, whose font has too little."""
-    is_plain = console.options.ascii_only or environment("TERM") == "linux"
-    return rows.ASCII if is_plain else rows.PRETTY
+    return frame.lines()

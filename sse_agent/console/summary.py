@@ -1,12 +1,17 @@
 """What stays on the screen when the console is left."""
 
+from datetime import datetime, timedelta
+
 from rich.text import Text
 
 from sse_agent.board import Board, Finished
+from sse_agent.console import rows
+from sse_agent.console.glyphs import Glyphs
 from sse_agent.lifecycle import UploadState
-from sse_agent.printable import byte_count, duration, printable, shortened, shortened_name
+from sse_agent.printable import byte_count, duration
 
 LAST_SHOWN = 5
+LABEL = 10
 
 
 def stopping(board: Board) -> Text:
@@ -17,39 +22,52 @@ def stopping(board: Board) -> Text:
     return Text(f"Stopping ({board.stopping}): {what}, within 10 s.\nCtrl-C again stops at once.")
 
 
-def farewell(board: Board, now: float, width: int) -> Text:
-    """What happened since the start, what finished last, and what goes on at the next start."""
-    ran = duration(now - board.started_at) if board.started_at is not None else "0 s"
-    text = Text(no_wrap=True, overflow="ellipsis")
+def farewell(board: Board, at: datetime, now: float, width: int, glyphs: Glyphs) -> Text:
+    """What happened since the start, what ended last, and what goes on at the next start."""
+    room = max(8, width - LABEL - 4)
+    text = Text(no_wrap=True, overflow="crop")
     text.append(f"sse-agent {board.version}", "bold")
-    text.append(f" {printable(board.client_id)} ran {ran}, {byte_count(board.totals.bytes_sent)} sent")
-    last = [_item(item, width - 12) for item in list(board.finished)[: -LAST_SHOWN - 1 : -1]]
-    titled = [("finished", _ended(board)), ("to go on", _unfinished(board))]
-    titled += [("" if number else "last", line) for number, line in enumerate(last)]
+    text.append(rows.words(f" {board.client_id} {_ran(board, at, now)}", width - 10 - len(board.version), glyphs))
+    last = [_item(item, room, glyphs) for item in list(board.finished)[: -LAST_SHOWN - 1 : -1]]
+    titled = [("ended", _ended(board)), ("unfinished", _unfinished(board))]
+    titled += [("" if number else "the last", line) for number, line in enumerate(last)]
     for title, line in titled:
-        text.append(f"\n  {title:<8}  ", "dim")
-        text.append(shortened(line, width - 12))
+        text.append(f"\n  {title:<{LABEL}}  ", "dim")
+        text.append(rows.words(line, room, glyphs))
     return text
+
+
+def _ran(board: Board, at: datetime, now: float) -> str:
+    if board.started_at is None:
+        return "did not start"
+    ran_s = now - board.started_at
+    began = rows.clock(at - timedelta(seconds=ran_s), at)
+    return f"ran {duration(ran_s)} from {began}, {byte_count(board.totals.bytes_sent)} sent"
 
 
 def _ended(board: Board) -> str:
     ended = board.totals.ended
-    complete = f"{ended[UploadState.COMPLETE]:,} complete ({byte_count(board.totals.complete_bytes)})"
-    return ", ".join(
-        [complete, *(f"{ended[state]:,} {state}" for state in ("failed", "cancelled", "rejected") if ended[state])]
-    )
+    count = ended[UploadState.COMPLETE]
+    complete = [f"{count:,} complete ({byte_count(board.totals.complete_bytes)})"] if count else []
+    others = (f"{ended[state]:,} {state}" for state in ("failed", "cancelled", "rejected") if ended[state])
+    return ", ".join([*complete, *others]) or "nothing"
 
 
 def _unfinished(board: Board) -> str:
-    states = (UploadState.UPLOADING, UploadState.WAITING, UploadState.PAUSED, UploadState.QUEUED)
+    """What is paused does not go on by itself."""
+    states = (UploadState.UPLOADING, UploadState.WAITING, UploadState.QUEUED)
     counts = [(board.count(state), state) for state in states]
-    return ", ".join(f"{count:,} {state}" for count, state in counts if count) or "nothing"
+    going_on = ", ".join(f"{count:,} {state}" for count, state in counts if count)
+    paused = board.count(UploadState.PAUSED)
+    verb = "goes" if sum(count for count, _ in counts) == 1 else "go"
+    parts = [f"{going_on}: {verb} on at the next start"] if going_on else []
+    return "; ".join([*parts, *([f"{paused:,} paused"] if paused else [])]) or "nothing"
 
 
-def _item(item: Finished, width: int) -> str:
-    name = printable(item.name)
+def _item(item: Finished, width: int, glyphs: Glyphs) -> str:
     if item.state == UploadState.COMPLETE:
         facts = f"  {byte_count(item.size)}  sha256 {item.sha256_head}"
-        return shortened_name(name, max(8, width - len(facts))) + facts
-    facts = f"  {item.state}" + (f"  {printable(item.reason)}" if item.reason else "")
-    return shortened_name(name, max(8, width // 2)) + facts
+        return rows.short_name(item.name, max(8, width - len(facts)), glyphs) + facts
+    is_told = item.reason.startswith(item.state)
+    facts = f"  {item.reason}" if is_told else f"  {item.state}  {item.reason}".rstrip()
+    return rows.short_name(item.name, max(8, width // 2), glyphs) + facts

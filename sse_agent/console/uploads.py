@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from rich.segment import Segment
 
 from sse_agent.board import Upload
+from sse_agent.console.glyphs import Glyphs
 from sse_agent.console.rows import (
     BAD,
     CARE,
@@ -15,7 +17,6 @@ from sse_agent.console.rows import (
     MOVING,
     PLAIN,
     STRONG,
-    Glyphs,
     Row,
     padded_name,
     spread,
@@ -42,7 +43,7 @@ class Columns:
     def for_width(cls, width: int) -> "Columns":
         percent, share, rate = 5, (13 if width >= 64 else 0), (10 if width >= 76 else 0)
         confirmed = 9 if width >= 104 else 0
-        left = 11 if width >= 92 else 6 if width >= 34 else 0
+        left = 11 if width >= 92 else 7 if width >= 34 else 0
         fixed = [column for column in (percent, share, confirmed, rate, left) if column]
         room = width - 2 - sum(fixed) - 2 * (len(fixed) + 1)
         bar = 0 if room < 14 else max(6, min(48, room * 2 // 5))
@@ -63,25 +64,29 @@ def titles(columns: Columns) -> Row:
     return [Segment(" " + "  ".join(cells), FAINT)]
 
 
-def upload(upload: Upload, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
-    """One upload of the list."""
+def upload(upload: Upload, now: float, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
+    """One upload of the list, at this monotonic instant and that one on the wall."""
+    if upload.state is UploadState.QUEUED:
+        return _queued(upload.name, upload.bytes_left if upload.size else None, width, columns.name, glyphs)
     name = padded_name(upload.name, columns.name, glyphs)
     if upload.state is UploadState.UPLOADING:
-        return [Segment(" "), Segment(name), Segment("  "), *_moving(upload, columns, glyphs), Segment(" ")]
+        return [Segment(" "), Segment(name), Segment("  "), *_moving(upload, now, columns, glyphs), Segment(" ")]
     if upload.state is UploadState.WAITING:
         return _waiting(upload, name, at, width, columns, glyphs)
     if upload.state is UploadState.PAUSED:
         return _paused(upload, name, width, columns, glyphs)
-    if upload.state is UploadState.QUEUED:
-        size = byte_count(upload.bytes_left) if upload.size else ""
-        row = [Segment(" "), Segment(name, FAINT), Segment("  queued", FAINT)]
-        return spread(row, [Segment(size + " ", FAINT)], width)
     return _over(upload, name, width, columns, glyphs)
 
 
 def selected(row: Row, glyphs: Glyphs) -> Row:
     """The row, as that of the selected upload."""
     return [Segment(glyphs.prompt, STRONG), Segment(row[1].text, CURSOR), *row[2:]]
+
+
+@lru_cache(maxsize=512)
+def _queued(name: str, left: int | None, width: int, name_width: int, glyphs: Glyphs) -> Row:
+    row = [Segment(" "), Segment(padded_name(name, name_width, glyphs), FAINT), Segment("  queued", FAINT)]
+    return spread(row, [Segment("" if left is None else f"{byte_count(left)} ", FAINT)], width)
 
 
 def _paused(upload: Upload, name: str, width: int, columns: Columns, glyphs: Glyphs) -> Row:
@@ -109,26 +114,53 @@ def _over(upload: Upload, name: str, width: int, columns: Columns, glyphs: Glyph
     return spread(row, [Segment(size + " ", FAINT)], width)
 
 
-def _moving(upload: Upload, columns: Columns, glyphs: Glyphs) -> Row:
+def _moving(upload: Upload, now: float, columns: Columns, glyphs: Glyphs) -> Row:
     cells = []
     if columns.share:
         cells.append(byte_share(upload.bytes_sent, upload.size).rjust(columns.share))
     if columns.confirmed:
         cells.append(byte_count(upload.offset).rjust(columns.confirmed))
-    if columns.rate:
-        cells.append(f"{byte_count(upload.rate)}/s".rjust(columns.rate))
-    if columns.left:
-        left = "" if upload.left_s is None else duration(rounded(upload.left_s), 2 if columns.left > 6 else 1)
-        cells.append(left.rjust(columns.left))
     percent = _percent(upload.bytes_sent, upload.size).rjust(columns.percent)
     figures = "".join(f"  {cell}" for cell in cells)
-    return [*_bar(upload, columns.bar, glyphs), Segment(f"  {percent}", STRONG), Segment(figures)]
+    row = [*_bar(upload, columns.bar, glyphs), Segment(f"  {percent}", STRONG), Segment(figures)]
+    pace = [width for width in (columns.rate, columns.left) if width]
+    if not pace:
+        return row
+    still_s = upload.stalled_s(now)
+    if still_s is not None:
+        room = sum(pace) + 2 * (len(pace) - 1)
+        return [*row, Segment(f"  {_stalled(still_s, room)}".rjust(room + 2), CARE)]
+    # No figure before there is enough to go by; but that nothing moves is known.
+    rate = "0 B/s" if upload.attempt_sent and not upload.rate else glyphs.dropped
+    left = glyphs.dropped
+    if upload.left_s is not None:
+        rate = f"{byte_count(upload.rate)}/s"
+        left = duration(rounded(upload.left_s)) if columns.left > 7 else brief(upload.left_s)
+    cells = [text.rjust(width) for text, width in ((rate, columns.rate), (left, columns.left)) if width]
+    return [*row, Segment("".join(f"  {cell}" for cell in cells))]
+
+
+def _stalled(seconds: float, room: int) -> str:
+    """As much of it as there is room for."""
+    long = duration(seconds)
+    short = duration(seconds, 1)
+    texts = (f"no bytes for {long}", f"no bytes for {short}", f"no bytes {short}", "stalled")
+    return next((text for text in texts if len(text) <= room), "")
 
 
 def rounded(seconds: float) -> float:
     """So that the time left does not pretend to know more than it does."""
     step = 1 if seconds < 20 else 5 if seconds < 60 else 10 if seconds < 600 else 60
     return max(1.0, round(seconds / step) * step)
+
+
+def brief(seconds: float) -> str:
+    """The same in one unit, at most 6 cells up to 999 days: `42 s`, `98 min`, `47 h`, `3 d`."""
+    left = rounded(seconds)
+    for unit, size, below in (("s", 1, 60), ("min", 60, 99 * 60), ("h", 3600, 48 * 3600)):
+        if left < below:
+            return f"{round(left / size)} {unit}"
+    return f"{round(left / 86400)} d"
 
 
 def _percent(part: int, whole: int) -> str:
@@ -150,11 +182,11 @@ def _bar(upload: Upload, width: int, glyphs: Glyphs, *, is_moving: bool = True) 
 
 def _waiting(upload: Upload, name: str, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
     left_s = (upload.next_try_at - at).total_seconds() if upload.next_try_at else 0.0
-    again = f"again in {duration(left_s, 2 if width >= 100 else 1)}" if left_s >= 1 else "trying again"
+    again = f"next try in {duration(left_s, 2 if width >= 100 else 1)}" if left_s >= 1 else "next try now"
     if width >= 100 and upload.tries:
-        again = f"{again}, try {upload.tries + 1}"
+        again = f"{again}, attempt {upload.tries + 1}"
     if width < 60:
-        again = again.removeprefix("again ")
+        again = again.removeprefix("next try ")
     room = width - columns.name - len(again) - 15
     row = [Segment(" "), Segment(name), Segment("  waiting", CARE)]
     if room >= 8:

@@ -106,9 +106,9 @@ def give_back(tx: Transaction, upload: Upload) -> None:
         tx.run("UPDATE uploads SET url = NULL WHERE file_id = ?", upload.file_id)
 
 
-def terminations(tx: Transaction, limit: int) -> list[Termination]:
-    """Uploads to DELETE on the tus server, oldest first."""
-    rows = tx.all("SELECT * FROM terminations ORDER BY since LIMIT ?", limit)
+def terminations(tx: Transaction, limit: int, after: str = "") -> list[Termination]:
+    """Uploads to DELETE on the tus server, in the order of their URLs, those behind `after`."""
+    rows = tx.all("SELECT * FROM terminations WHERE url > ? ORDER BY url LIMIT ?", after, limit)
     return [Termination(row["url"], row["endpoint"], row["token"], parse_timestamp(row["since"])) for row in rows]
 
 

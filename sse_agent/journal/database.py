@@ -276,6 +276,7 @@ def _open_and_migrate(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=5, cached_statements=256)
     path.chmod(0o600)
     connection.row_factory = sqlite3.Row
+    connection.create_function("casefold", 1, _casefold, deterministic=True)
     connection.execute("PRAGMA journal_mode=WAL")
     # FULL: a command that was acknowledged must survive a power cut; NORMAL would lose the last commits.
     connection.execute("PRAGMA synchronous=FULL")
@@ -295,6 +296,11 @@ def _open_and_migrate(path: Path) -> sqlite3.Connection:
         script = files("sse_agent.journal").joinpath(name).read_text()
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version={number};\nCOMMIT;")
     return connection
+
+
+def _casefold(name: bytes) -> bytes:
+    """For SQL: as names are compared by people. Bytes that are no text stay what they are."""
+    return name.decode(errors="surrogateescape").casefold().encode(errors="surrogateescape")
 
 
 def _claim(tx: Transaction, origin: str) -> tuple[str, int]:

@@ -1,12 +1,13 @@
 """Commands: each received once, acknowledged, carried out, finished once. The cursor moves in the same transaction."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sse_agent.errors import ErrorCode, GiveUp
 from sse_agent.journal import outbox
 from sse_agent.journal.database import Transaction, about, set_about
 from sse_agent.lifecycle import CommandState
-from sse_agent.messages import Ack, AckError, AckStatus, CommandType, EventType, derived_id
+from sse_agent.messages import Ack, AckError, AckStatus, CommandType, EventType, derived_id, parse_envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,16 @@ def begin_next(tx: Transaction) -> Command | None:
     return Command(row["command_id"], row["type"], row["body"], row["attempts"] + 1)
 
 
+def excuse(tx: Transaction, command_ids: Collection[str]) -> None:
+    """An orderly stop broke off what was being carried out: that attempt was no failure of the command."""
+    for command_id in command_ids:
+        tx.run(
+            "UPDATE inbox SET attempts = attempts - 1 WHERE command_id = ? AND state <> ? AND attempts > 0",
+            command_id,
+            CommandState.FINISHED,
+        )
+
+
 def leave_open(tx: Transaction, command_id: str, file_id: str | None) -> None:
     """It goes on: with an upload, or with work that the dispatcher does aside."""
     tx.run("UPDATE inbox SET state = ?, file_id = ? WHERE command_id = ?", CommandState.OPEN, file_id, command_id)
@@ -95,6 +106,12 @@ def open_for(tx: Transaction, file_id: str, kind: CommandType) -> list[str]:
         "SELECT command_id FROM inbox WHERE state = 'open' AND file_id = ? AND type = ? ORDER BY n", file_id, kind
     )
     return [row["command_id"] for row in rows]
+
+
+def actor_of(tx: Transaction, command_id: str) -> str:
+    """Who asked for it; empty if the command names nobody, or is not kept any more."""
+    row = tx.one("SELECT body FROM inbox WHERE command_id = ?", command_id)
+    return "" if row is None else parse_envelope(row["body"]).actor or ""
 
 
 def finish(tx: Transaction, command_id: str, status: AckStatus, error: GiveUp | None = None) -> None:

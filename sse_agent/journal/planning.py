@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from sse_agent.clock import parse_timestamp, timestamp
 from sse_agent.journal import transitions
 from sse_agent.journal.database import Transaction
-from sse_agent.journal.uploads import Upload
+from sse_agent.journal.uploads import Upload, upload_of
 from sse_agent.lifecycle import Wish
 
 LONGEST_WAIT = timedelta(minutes=20)
 """Longer than any wait that retry.py gives. A try that is further away was planned before the clock was set back."""
+
+HELD = 200
+"""Waiting uploads of which it is said when their tus server is tried again; more are tried later in any case."""
 
 _NOT_QUIET = "endpoint NOT IN (SELECT value FROM json_each(?))"
 
@@ -98,10 +101,17 @@ class Decision:
     begun: list[Upload]
     stop: list[str]
     next_try_at: datetime | None
+    held: list[Upload]
+    """Those that wait at the endpoints that were asked about, at most `HELD`."""
 
 
 def decide(
-    tx: Transaction, runs: Mapping[str, bool], limit: int, quiet: Collection[str], outages: Mapping[str, float]
+    tx: Transaction,
+    runs: Mapping[str, bool],
+    limit: int,
+    quiet: Collection[str],
+    outages: Mapping[str, float],
+    asked_about: Collection[str] = (),
 ) -> Decision:
     """What `plan` says, done. `quiet`: endpoints where nothing may begin now; `outages` as `transitions.begin` has it.
 
@@ -117,4 +127,15 @@ def decide(
         [upload for upload in begun if upload is not None],
         [*(wanted.keys() - running.keys()), *decided.displace],
         seen.next_try_at,
+        _waiting_at(tx, asked_about) if asked_about else [],
     )
+
+
+def _waiting_at(tx: Transaction, endpoints: Collection[str]) -> list[Upload]:
+    rows = tx.all(
+        "SELECT * FROM uploads WHERE state = 'waiting' AND endpoint IN (SELECT value FROM json_each(?))"
+        " ORDER BY next_try_at LIMIT ?",
+        json.dumps(list(endpoints)),
+        HELD,
+    )
+    return [upload_of(row) for row in rows]

@@ -51,7 +51,9 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """Our own side broke it off: for a wish, or for a more urgent upload."""
+    """Our own side broke it off: for a wish, for a more urgent upload, or because the agent stops."""
+
+    is_stop: bool = False
 
 
 Result = Outcome | GiveUp | Trouble | Interrupted
@@ -59,21 +61,32 @@ Result = Outcome | GiveUp | Trouble | Interrupted
 
 def settle(tx: Transaction, file_id: str, result: Result, seconds: float) -> Upload:
     """An attempt is over, and noted as a try."""
-    settled = _settle(tx, existing(tx, file_id), result, seconds)
-    tries.note(tx, settled, seconds, _why(result))
+    before = existing(tx, file_id)
+    settled = _settle(tx, before, result, seconds)
+    tries.note(tx, settled, seconds, _why(result, before))
     return settled
 
 
-def _why(result: Result) -> str:
+def _why(result: Result, upload: Upload) -> str:
     match result:
         case Outcome():
             return "all bytes were there when its last answer was lost" if result.confirmation == "offset" else ""
         case Trouble():
             return result.reason
         case Interrupted():
-            return "broken off at this machine"
+            return _interruption(result, upload)
         case GiveUp():
             return f"{result.code}: {result.detail or result.message}"
+
+
+def _interruption(result: Interrupted, upload: Upload) -> str:
+    match upload.wish:
+        case Wish.PAUSE:
+            return "paused here" if upload.is_paused_here else "paused from afar"
+        case Wish.CANCEL:
+            return "cancelled here" if upload.wish_command_id is None else "cancelled from afar"
+        case _:
+            return "the agent stopped" if result.is_stop else "displaced by a more urgent upload"
 
 
 def _settle(tx: Transaction, upload: Upload, result: Result, seconds: float) -> Upload:

@@ -138,10 +138,13 @@ def ids_in(tx: Transaction, states: Collection[UploadState], after: int, limit: 
 def chosen(
     tx: Transaction, states: Collection[str], contains: bytes, after: int, limit: int
 ) -> list[tuple[int, Upload]]:
-    """The next uploads, as (n, upload), in the order of their arrival: of all states if none is named."""
+    """The next uploads, as (n, upload), in the order of their arrival: of all states if none is named.
+
+    Those with `contains` in their name; upper and lower case are the same.
+    """
     rows = tx.all(
         "SELECT * FROM uploads WHERE n > ?1 AND (?2 = '[]' OR state IN (SELECT value FROM json_each(?2)))"
-        " AND (length(?3) = 0 OR instr(name, ?3)) ORDER BY n LIMIT ?4",
+        " AND (length(?3) = 0 OR instr(casefold(name), casefold(?3))) ORDER BY n LIMIT ?4",
         after,
         json.dumps(list(states)),
         contains,
@@ -176,8 +179,14 @@ def unfinished(tx: Transaction, limit: int) -> list[Upload]:
     return [upload_of(row) for row in rows]
 
 
+def newest_failed(tx: Transaction, limit: int) -> list[Upload]:
+    """The uploads that failed last, the newest first."""
+    rows = tx.all("SELECT * FROM uploads WHERE state = 'failed' ORDER BY finished_at DESC, n DESC LIMIT ?", limit)
+    return [upload_of(row) for row in rows]
+
+
 def queued_bytes(tx: Transaction) -> int:
-    """Bytes not yet confirmed of everything that is to run."""
+    """Bytes still to be confirmed of all uploads that are queued, waiting or uploading."""
     row = tx.one(
         # total(), for sum() of what a control plane may claim overflows.
         'SELECT total(coalesce(size, wanted_size, "offset") - "offset") FROM uploads'

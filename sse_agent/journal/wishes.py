@@ -4,8 +4,8 @@ Each raises GiveUp, `NOT_FOUND` or `WRONG_STATE`, having changed nothing; what i
 """
 
 from sse_agent.errors import ErrorCode, GiveUp
-from sse_agent.events import Event, PauseOverruled, UploadEnded, UploadPaused, UploadQueued
-from sse_agent.journal import transitions, uploads
+from sse_agent.events import Event, PauseOverruled, UploadCancelled, UploadEnded, UploadPaused, UploadQueued
+from sse_agent.journal import inbox, transitions, uploads
 from sse_agent.journal.database import Transaction
 from sse_agent.journal.uploads import Upload
 from sse_agent.lifecycle import UploadState, Wish
@@ -35,7 +35,8 @@ def resume(tx: Transaction, file_id: str, command_id: str | None, by: str = "") 
     if upload.wish is not Wish.RUN or upload.state in (UploadState.PAUSED, UploadState.FAILED):
         uploads.wish(tx, file_id, Wish.RUN, command_id)
     if upload.state in (UploadState.PAUSED, UploadState.FAILED):
-        return [queued(transitions.revive(tx, uploads.existing(tx, file_id)), "resumed", overruled)]
+        why = "retried" if upload.state is UploadState.FAILED else "resumed"
+        return [queued(transitions.revive(tx, uploads.existing(tx, file_id)), why, overruled)]
     return [PauseOverruled(file_id, name_of(upload), overruled)] if overruled else []
 
 
@@ -49,7 +50,7 @@ def cancel(tx: Transaction, file_id: str, command_id: str | None) -> Effects:
     uploads.wish(tx, file_id, Wish.CANCEL, command_id)
     if upload.state is UploadState.UPLOADING:
         return []
-    return [ended(transitions.cancel(tx, uploads.existing(tx, file_id)), transitions.CANCELLED)]
+    return [cancelled(tx, transitions.cancel(tx, uploads.existing(tx, file_id)))]
 
 
 def is_over(upload: Upload) -> bool:
@@ -79,12 +80,31 @@ def queued(upload: Upload, why: str, overruled_by: str = "") -> UploadQueued:
 
 def paused(upload: Upload) -> UploadPaused:
     """The event of an upload that a person paused."""
-    return UploadPaused(upload.file_id, upload.offset, upload.is_paused_here)
+    return UploadPaused(
+        upload.file_id, upload.offset, upload.is_paused_here, file_name=name_of(upload), size=upload.known_size
+    )
 
 
-def ended(upload: Upload, error: GiveUp) -> UploadEnded:
-    """The event of an upload that failed or was cancelled."""
-    return UploadEnded(upload.file_id, upload.state, error.code, error.message, error.detail, error.retryable)
+def failed(upload: Upload, error: GiveUp) -> UploadEnded:
+    """The event of an upload that failed."""
+    return UploadEnded(
+        upload.file_id,
+        upload.state,
+        error.code,
+        error.message,
+        error.detail,
+        error.retryable,
+        name_of(upload),
+        upload.known_size,
+    )
+
+
+def cancelled(tx: Transaction, upload: Upload) -> UploadCancelled:
+    """The event of an upload that a person cancelled: who it was is in the command that the wish came with."""
+    command_id = upload.wish_command_id
+    actor = "" if command_id is None else inbox.actor_of(tx, command_id)
+    here = command_id is None
+    return UploadCancelled(upload.file_id, name_of(upload), upload.known_size, upload.offset, here, actor)
 
 
 def name_of(upload: Upload) -> str:

@@ -1,7 +1,8 @@
 """Fixtures of the subcommands' tests."""
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,13 @@ def shell(
         monkeypatch.delenv(name)
     monkeypatch.setattr("platformdirs.user_config_dir", lambda _: str(tmp_path / "no-config"))
     return lambda place: Shell(place, capsys)
+
+
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine stands where clocks are nine hours ahead of UTC."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()

@@ -104,10 +104,10 @@ def test_a_wrong_answer_is_asked_again_with_the_reason(
     (home / "a-file").write_text("")
     outgoing = home / "outgoing"
     answers = [
-        "", "control.example.com", "http://control.example.com", "https://control.example.com",
+        "", "control.example.com", "n", "http://control.example.com", "https://control.example.com",
         "two words", "warehouse-7",
         "", "two words", TOKEN,
-        "outgoing", "/nowhere/at/all", str(home / "a-file"), str(home), str(outgoing), "",
+        "", "outgoing", "/nowhere/at/all", str(home / "a-file"), str(home), str(outgoing), "",
         "ftp://t.example.com", "",
         "state", str(outgoing / "state"), str(home / "state"),
     ]  # fmt: skip
@@ -116,12 +116,102 @@ def test_a_wrong_answer_is_asked_again_with_the_reason(
     assert cli.main(["init"]) == 0
     told = capsys.readouterr().out
     for reason in (
-        "there is no default", "expected a URL such as", "expected https", "expected 1 to 128 letters",
+        "such as https://control.example.com", "expected a URL with https:// in front",
+        "over plain http everybody on the way can read the token", "paste the token", "expected a URL such as",
+        "name a folder, such as /srv/outgoing", "expected 1 to 128 letters",
         "expected visible ASCII", "expected absolute paths", "/nowhere/at/all is not there", "a-file is no folder",
         "lies inside the allowed folder", "expected an absolute path",
     ):  # fmt: skip
         assert reason in told, reason
     assert config.load({}).state_dir == home / "state"
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked", "meant"),
+    [
+        ("control.example.com", "  Do you mean https://control.example.com? [Y/n] ", "https://control.example.com"),
+        ("localhost:8787", "  Do you mean http://localhost:8787? [Y/n] ", "http://localhost:8787"),
+    ],
+)
+def test_an_address_without_a_scheme_is_completed_after_a_question(
+    home: Path, monkeypatch: pytest.MonkeyPatch, typed: str, asked: str, meant: str
+) -> None:
+    answers = [typed, "what?", "", "", TOKEN, str(home / "outgoing"), "", "tus.example.com/files/", "y", ""]
+    person = Person(monkeypatch, *answers)
+    assert cli.main(["init"]) == 0
+    assert person.asked[1:3] == [asked, asked], "asked again until it is y or n"
+    settings = config.load({})
+    assert (settings.control_plane_url, settings.tus_endpoint) == (meant, "https://tus.example.com/files/")
+
+
+def test_enter_at_the_token_says_what_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person = Person(monkeypatch, "https://control.example.com", "", "", TOKEN, str(home / "outgoing"), "", "", "")
+    assert cli.main(["init"]) == 0
+    assert person.unseen == ["Its token (not shown): "] * 2
+    assert "  nothing was typed: paste the token that the control plane has for this agent" in capsys.readouterr().out
+
+
+def test_a_second_time_it_asks_first_and_proposes_what_is_set(
+    home: Path, file: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSE_AGENT_TOKEN", TOKEN)
+    assert cli.main([*flags, "--tus-endpoint", "https://t.example.com/files/", "--ca-file", "/etc/company.pem"]) == 0
+    monkeypatch.delenv("SSE_AGENT_TOKEN")
+    file.write_text(file.read_text().replace("#max_concurrent_uploads = 4", "max_concurrent_uploads = 9"))
+    before = file.read_text()
+
+    for answers in ((), ("",), ("n",)):
+        person = Person(monkeypatch, *answers)
+        assert cli.main(["init"]) == ExitCode.WRONG_CONFIGURATION
+        assert person.asked == ["Write it anew? [y/N] "]
+        assert file.read_text() == before
+    told = capsys.readouterr()
+    assert f"{file} is there already. Its values are proposed; the old file is kept as settings.toml.bak." in told.out
+    assert "nothing was written" in told.err
+
+    person = Person(monkeypatch, "y", "", "warehouse-8", "", "", "none", "")
+    assert cli.main(["init"]) == 0
+    assert person.asked == [
+        "Write it anew? [y/N] ",
+        "Control plane's URL [https://control.example.com]: ",
+        "This agent's ID [warehouse-7]: ",
+        f"Upload from {home / 'outgoing'} as before? [Y/n] ",
+        "tus server's endpoint [https://t.example.com/files/]: ",
+        f"Where the agent keeps its journal [{home / 'state'}]: ",
+    ]
+    assert person.unseen == ["Its token (not shown) [as before]: "]
+    settings = config.load({})
+    assert (settings.client_id, settings.token.get_secret_value()) == ("warehouse-8", TOKEN)
+    assert (settings.tus_endpoint, settings.max_concurrent_uploads) == (None, 9)
+    assert settings.ca_file == Path("/etc/company.pem")
+    assert file.with_name("settings.toml.bak").read_text() == before
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_folders_of_before_that_are_gone_or_unwanted_are_asked_for_anew(
+    home: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    monkeypatch.setenv("SSE_AGENT_TOKEN", TOKEN)
+    assert cli.main(flags) == 0
+    (home / "outgoing").rename(home / "other")
+    Person(monkeypatch, "y", "", "", answer, str(home / "other"), "", "", "")
+    assert cli.main(["init"]) == 0
+    assert config.load({}).allowed_folders == [home / "other"]
+    assert ("outgoing is not there" in capsys.readouterr().out) is (answer == "y")
+
+
+@pytest.mark.parametrize("content", [b"token: hunter2\n", b"\xff", b"client_id = 7\ntoken = 'a b'\n"])
+def test_a_file_that_says_nothing_right_proposes_nothing(
+    home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    file.chmod(0o600)
+    Person(monkeypatch, "y", "https://control.example.com", "w", TOKEN, str(home / "outgoing"), "", "", "")
+    assert cli.main(["init"]) == 0
+    assert config.load({}).client_id == "w"
 
 
 def test_a_person_who_leaves_leaves_nothing_behind(
@@ -179,9 +269,9 @@ def test_what_nobody_says_is_named_all_at_once(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--control-plane-url", "http://control.example.com"], "SSE_AGENT_CONTROL_PLANE_URL: expected https"),
-        (["--allowed-folders", "/nowhere/at/all"], "SSE_AGENT_ALLOWED_FOLDERS: /nowhere/at/all is not there"),
-        (["--upload-origins", "soup"], "SSE_AGENT_UPLOAD_ORIGINS: expected a JSON list"),
+        (["--control-plane-url", "http://control.example.com"], "--control-plane-url: expected https"),
+        (["--allowed-folders", "/nowhere/at/all"], "--allowed-folders: /nowhere/at/all is not there"),
+        (["--upload-origins", "soup"], "--upload-origins: expected a JSON list"),
         (["--token-file", "/nowhere/at/all"], "the token file /nowhere/at/all can't be read"),
         (["--token-file", os.devnull], "is empty"),
         (["--token", "x"], "--token is no flag"),

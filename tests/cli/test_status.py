@@ -38,14 +38,22 @@ def board() -> Board:
 
 
 def test_a_running_agent_is_shown_in_straight_columns_that_obey_no_name() -> None:
-    assert lines(running(board(), 1070.0)) == [
-        "agent-1: sse-agent 0.1.0, running for 1 min 10 s",
+    assert lines(running(board(), 1020.0)) == [
+        "agent-1: sse-agent 0.1.0, running for 20 s",
         "  control plane  https://control.example.com",
-        "                 connected for 1 min (sse)",
+        "                 connected for 10 s (sse)",
         "  uploads        2 uploading, 1,200 complete; 3.00 GiB to go, 20.5 MiB/s",
         "    73 %  2.93/4.00 KiB      40 B/s  27 s left  short.txt",
         "    50 %  1.00/2.00 GiB  20.5 MiB/s  50 s left  big\\x1b[2J\\n\\u202e.bin",
         "  outbox         1 message to send",
+    ]
+
+
+def test_of_what_has_stood_still_for_a_while_it_is_said_for_how_long() -> None:
+    told = lines(running(board(), 1070.0))
+    assert [line.split("/s  ")[1] for line in told[4:6]] == [
+        "no bytes for 58 s  short.txt",
+        "no bytes for 58 s  big\\x1b[2J\\n\\u202e.bin",
     ]
 
 
@@ -54,7 +62,7 @@ def test_a_lost_connection_is_told_with_its_reason_and_its_next_try_and_so_is_tr
     there.apply(events.StreamLost("no connection: refused", 30.0, 4), 1020.0, AT)
     there.apply(events.JournalTrouble("the disk is full"), 1020.0, AT)
     told = lines(running(there, 1025.0, outbox={"pending": 1200, "dead": 2}))
-    assert told[2] == "                 disconnected for 5 s: no connection: refused; next try in 25 s"
+    assert told[2] == "                 waiting for 5 s: no connection: refused; next try in 25 s"
     assert told[3].startswith("  trouble        the journal can't be written")
     assert told[-2:] == [
         "  outbox         1,200 messages to send",

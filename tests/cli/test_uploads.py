@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.resting import Shell, complete, documented, failed, fill, members, paused, upload, waiting
+from sse_agent.errors import ErrorCode, GiveUp
+from sse_agent.journal import wishes
+from tests.cli.resting import Shell, complete, documented, failed, fill, members, paused, tried, upload, waiting
 
+UNKNOWN = "nobody: no upload has this fileId (NOT_FOUND); `sse-agent uploads list` shows those there are"
 HOSTILE = "ev\x1b[31mil\u202e\n.txt".encode() + b"\xff"
 
 
@@ -26,8 +29,8 @@ def test_uploads_are_listed_in_straight_columns_with_why_they_stand_still(sse_ag
     assert sse_agent.says("uploads", "list") == [
         "FILE ID  STATE     CONFIRMED        OF  NAME",
         "q        queued          0 B  2.00 KiB  q.bin",
-        "p        paused          0 B  2.00 KiB  p.bin  (paused at this machine)",
-        "f        failed          0 B  2.00 KiB  f.bin  (SERVER_REFUSED: the tus server refused the file)",
+        "p        paused          0 B  2.00 KiB  p.bin  (paused here)",
+        "f        failed          0 B  2.00 KiB  f.bin  (SERVER_REFUSED: the tus server refused the file; retryable)",
         "w        waiting         0 B  2.00 KiB  w.bin  (the tus server says 423 Locked)",
         "c        complete   2.00 KiB  2.00 KiB  c.bin",
         "evil     queued          0 B  3.00 GiB  ev\\x1b[31mil\\u202e\\n.txt\ufffd",
@@ -68,19 +71,56 @@ def test_a_length_that_is_none_is_named(sse_agent: Shell, limit: str) -> None:
 
 def test_one_upload_is_shown_with_its_attempts(sse_agent: Shell) -> None:
     told = sse_agent.says("uploads", "show", "f")
-    assert told[:6] == [
+    assert told[:5] == [
         "name        f.bin",
-        "state       failed",
+        "state       failed (retryable: sse-agent uploads retry f)",
         "confirmed   0 B of 2.00 KiB",
         "error       SERVER_REFUSED: the tus server refused the file",
-        "can go on   yes, with `sse-agent uploads retry`",
         "tus server  https://tus.example.com/files/",
     ]
     assert told[-2].split() == ["ATTEMPT", "ENDED", "TOOK", "CONFIRMED", "THEN", "WHY"]
-    assert told[-1].split()[1:6] == ["2.0", "s", "0", "B", "failed"]
+    assert told[-1].split()[2:7] == ["2.0", "s", "0", "B", "failed"]
     assert sse_agent.says("uploads", "show", "evil")[0] == "name        ev\\x1b[31mil\\u202e\\n.txt\ufffd"
     assert sse_agent.says("uploads", "show", "nobody") == []
-    assert (sse_agent.code, sse_agent.err) == (78, "sse-agent: no upload has this fileId (NOT_FOUND)\n")
+    assert (sse_agent.code, sse_agent.err) == (78, f"sse-agent: {UNKNOWN}\n")
+
+
+@pytest.mark.usefixtures("far_east")
+def test_people_read_local_time_and_programs_utc(tmp_path: Path, shell: Callable[[Path], Shell]) -> None:
+    place = shell(fill(tmp_path / "one", upload("c"), complete("c")))
+    told = {line.split("  ")[0]: line.split("  ")[-1] for line in place.says("uploads", "show", "c")}
+    assert told["received"].strip() == told["ended"].strip() == "2026-11-22 19:30:00"
+    assert place.says("uploads", "show", "c")[-1].startswith("2026-11-22 19:30:00  ")
+    shown = place.json("uploads", "show", "c")
+    assert shown["createdAt"] == shown["finishedAt"] == shown["tries"][0]["endedAt"] == "2026-11-22T10:30:00.000Z"
+
+
+def test_a_failed_upload_is_retryable_or_given_up_and_a_pause_is_from_here_or_from_afar(
+    tmp_path: Path, shell: Callable[[Path], Shell]
+) -> None:
+    hopeless = GiveUp(ErrorCode.FILE_SHRUNK, "the file became shorter")
+    from_afar = [upload("p"), lambda tx: wishes.pause(tx, "p", "start-p")]
+    place = shell(fill(tmp_path / "some", upload("f"), tried("f", hopeless), *from_afar))
+    listed = place.says("uploads", "list")
+    assert listed[1].endswith("a.bin  (FILE_SHRUNK: the file became shorter; given up)")
+    assert listed[2].endswith("a.bin  (paused from afar)")
+    assert place.says("uploads", "show", "f")[1] == "state       failed (given up)"
+    assert place.says("uploads", "show", "p")[1] == "state       paused from afar"
+
+
+def test_a_state_that_is_none_is_answered_with_the_words_there_are(sse_agent: Shell) -> None:
+    assert sse_agent.says("uploads", "list", "--state", "finished") == []
+    words = "queued, uploading, waiting, paused, complete, failed, cancelled"
+    first = f"sse-agent: argument --state: invalid choice (choose from {words})"
+    assert (sse_agent.code, sse_agent.err.splitlines()[0]) == (78, first)
+    assert sse_agent.err.splitlines()[1:] == ["`sse-agent uploads list --help` says more"]
+
+
+@pytest.mark.parametrize("deed", ["pause", "resume", "retry", "cancel"])
+def test_an_id_of_no_upload_is_named_with_what_to_do_and_exit_code_1(sse_agent: Shell, deed: str) -> None:
+    more = ["--yes"] if deed == "cancel" else []
+    assert sse_agent.says("uploads", deed, "nobody", *more) == []
+    assert (sse_agent.code, sse_agent.err) == (1, f"{UNKNOWN}\n")
 
 
 def test_what_is_printed_as_json_is_what_the_reference_says(sse_agent: Shell) -> None:
@@ -97,11 +137,11 @@ def test_wishes_are_kept_and_what_is_refused_is_told_with_exit_code_1(sse_agent:
     assert sse_agent.code == 1
     assert sse_agent.err.splitlines() == [
         "c: the upload is complete (WRONG_STATE)",
-        "nobody: no upload has this fileId (NOT_FOUND)",
+        UNKNOWN,
     ]
     assert sse_agent.says("uploads", "resume", "p") == ["1 resumed"]
     assert (sse_agent.code, sse_agent.err) == (0, "")
-    assert sse_agent.says("uploads", "retry", "f") == ["1 tried again"]
+    assert sse_agent.says("uploads", "retry", "f") == ["1 retried"]
     assert states(sse_agent) == {
         "q": "paused",
         "p": "queued",
@@ -113,7 +153,7 @@ def test_wishes_are_kept_and_what_is_refused_is_told_with_exit_code_1(sse_agent:
 
 
 def test_what_is_done_to_all_is_done_to_those_that_it_is_meant_for(sse_agent: Shell) -> None:
-    assert sse_agent.says("uploads", "retry", "--all") == ["2 tried again"]
+    assert sse_agent.says("uploads", "retry", "--all") == ["2 retried"]
     assert sse_agent.says("uploads", "pause", "--all") == ["4 paused"]
     assert sse_agent.says("uploads", "resume", "--all") == ["5 resumed"]
     assert set(states(sse_agent).values()) == {"queued", "complete"}
@@ -151,6 +191,22 @@ class Terminal:
 
     def readline(self) -> str:
         return "" if self.answer is None else f"{self.answer}\n"
+
+
+def test_nobody_is_asked_about_what_can_not_be_cancelled(sse_agent: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked"))
+    assert sse_agent.says("uploads", "cancel", "c", "nobody") == []
+    assert (sse_agent.code, sse_agent.err.splitlines()) == (1, ["c: the upload is complete (WRONG_STATE)", UNKNOWN])
+    assert sse_agent.json("uploads", "cancel", "c")["refused"][0]["code"] == "WRONG_STATE"
+    monkeypatch.setattr("sys.stdin", Terminal("y"))
+    assert sse_agent.says("uploads", "cancel", "q", "--json") == [], "a question would stand in the object"
+    assert sse_agent.code == 78
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    assert sse_agent.says("uploads", "cancel", "c", "q") == ["queued: q.bin", "1 cancelled"]
+    assert (sse_agent.code, states(sse_agent)["q"]) == (1, "cancelled")
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked"))
+    assert sse_agent.says("uploads", "cancel", "q") == ["1 cancelled"], "as it is with --yes"
+    assert sse_agent.code == 0
 
 
 @pytest.mark.parametrize(

@@ -695,7 +695,7 @@ MISBEHAVIOURS: tuple[Misbehaviour, ...] = (
         once(at("PATCH", _store_and(lambda e: e.answer(500, body=b"ERR_OF_MINE: no\n")))),
         Fails(
             NO,
-            "the tus server refused the finished upload: the tus server has trouble of its own (500 ERR_OF_MINE): no",
+            "the tus server refused the upload at its end: the tus server has trouble of its own (500 ERR_OF_MINE): no",
         ),
     ),
     Misbehaviour(
@@ -704,7 +704,7 @@ MISBEHAVIOURS: tuple[Misbehaviour, ...] = (
         once(at("PATCH", _store_and(lambda e: e.answer(422, body=b"ERR_OF_MINE: no\n")))),
         Fails(
             NO,
-            "the tus server refused the finished upload: the tus server refuses the request (422 ERR_OF_MINE): no",
+            "the tus server refused the upload at its end: the tus server refuses the request (422 ERR_OF_MINE): no",
             False,
         ),
     ),

@@ -87,12 +87,18 @@ class Person:
 
 @contextmanager
 def seated(
-    settings: Mapping[str, str], folder: Path, *, width: int = 80, height: int = 24, breaking: str = ""
+    settings: Mapping[str, str],
+    folder: Path,
+    *,
+    width: int = 80,
+    height: int = 24,
+    breaking: str = "",
+    locale: str = "C.UTF-8",
 ) -> Iterator[Person]:
     """An agent that runs within the block. `breaking`: Python that spoils the program first, to be noticed."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("SSE_AGENT_")}
     environment = {name: text for name, text in environment.items() if not name.upper().endswith("_PROXY")}
-    environment |= {**settings, "TERM": "xterm-256color", "PYTHONUTF8": "1", "COLUMNS": "", "LINES": ""}
+    environment |= {**settings, "TERM": "xterm-256color", "LC_ALL": locale, "COLUMNS": "", "LINES": ""}
     master, slave = os.openpty()
     termios.tcsetwinsize(slave, (height, width))
     before = termios.tcgetattr(slave)

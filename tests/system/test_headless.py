@@ -20,6 +20,7 @@ from sse_agent.errors import ExitCode
 from sse_agent.lines import PROGRESS_EVERY_S
 from tests.doubles.processes import Process, agent_of, world
 from tests.doubles.relay import Relay
+from tests.doubles.services import until
 
 WITHIN_S = 40.0
 MIB = 1024 * 1024
@@ -97,7 +98,7 @@ def test_an_agent_without_a_network_is_ready_and_alive_while_it_waits_for_its_ne
     there.start()
     try:
         systemd.wait_for("READY=1")
-        systemd.wait_for("STATUS=disconnected: no connection")
+        systemd.wait_for("STATUS=waiting for the control plane: no connection")
         fed = systemd.lines.count("WATCHDOG=1")
         systemd.wait_for("WATCHDOG=1", times=fed + 3)
     finally:
@@ -110,7 +111,7 @@ def test_a_watchdog_for_another_process_is_not_fed(tmp_path: Path, systemd: Syst
     there.start()
     try:
         # It comes seconds later: one that is fed would have been, many times.
-        systemd.wait_for("STATUS=disconnected")
+        systemd.wait_for("STATUS=waiting for the control plane")
         assert "WATCHDOG=1" not in systemd.lines
     finally:
         there.kill()
@@ -169,6 +170,7 @@ def test_the_log_is_json_on_standard_error_alone_and_says_little_of_a_long_uploa
         took = time.monotonic() - began
         assert there.agent.stop() == 0
         names = [json.loads(line)["event"] for line in there.agent.lines]
+    assert "upload.progress" not in names[: names.index("upload.started")]
     assert names[0] == "agent.started"
     assert names[-1] == "agent.stopped"
     assert names.count("upload.progress") <= took / PROGRESS_EVERY_S
@@ -176,12 +178,29 @@ def test_the_log_is_json_on_standard_error_alone_and_says_little_of_a_long_uploa
     assert of_it == ["upload.queued", "upload.started", "upload.completed"]
 
 
+def test_after_a_kill_the_log_says_where_an_upload_resumes_once_the_tus_server_was_asked(tmp_path: Path) -> None:
+    with Relay(MIB) as relay, world(tmp_path, relay=relay, SSE_AGENT_LOG_LEVEL="info") as there:
+        (there.files / "a.bin").write_bytes(os.urandom(24 * MIB))
+        there.services.command("UPLOAD_START", fileId="a", fileName="a.bin")
+        # The first PATCH is 8 MiB: nothing is confirmed yet, and most of it has arrived.
+        until(lambda: relay.forwarded > 4 * MIB, "it is under way")
+        there.agent.kill()
+        mark = there.agent.mark()
+        relay.rate = None
+        there.connect()
+        there.agent.wait_for("upload.completed", file_id="a")
+        assert there.agent.wait_for("upload.started", after=mark)["offset"] == 0
+        located = there.agent.wait_for("upload.located", after=mark)
+        assert (located["size"], located["file_name"]) == (24 * MIB, "a.bin")
+        assert located["offset"] >= 2 * MIB
+
+
 def test_for_systemds_journal_text_has_priorities_and_no_times(tmp_path: Path) -> None:
     there = agent_of("http://127.0.0.1:9", tmp_path)
     there.settings["SSE_AGENT_LOG_FORMAT"] = "text"
     told = lines_into(there, tmp_path / "log", is_journal=True)
     assert told[0].startswith("<6>sse-agent ")
-    assert any(line.startswith("<4>disconnected from the control plane: ") for line in told)
+    assert any(line.startswith("<4>waiting for the control plane: ") for line in told)
     assert all(line[0] == "<" for line in told)
     assert lines_into(there, tmp_path / "other", is_journal=False)[0][:2] == "20"
 

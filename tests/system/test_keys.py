@@ -69,7 +69,7 @@ def pause_resume_and_cancel(there: World, person: Person, within_s: float = 30.0
     person.sees("nothing was changed")
     assert state_of(there, "first.bin") != "cancelled"
     person.types("cy")
-    person.sees("– first.bin +cancelled")
+    person.sees("– first.bin +cancelled here")
     there.services.until_upload("first.bin", "cancelled")
     until(lambda: len(there.tusd.ids()) == 1, "the tus server has nothing of it any more")
     assert state_of(there, "second.bin") == "uploading"
@@ -120,7 +120,7 @@ def test_details_log_and_help_stand_in_front_of_the_list_for_a_while(tmp_path: P
         person.types("\r")
         person.sees("^ file ID +first.bin")
         person.sees(f"^ tus server +{relay.in_front_of(there.tusd.endpoint).removesuffix('/files/')}$")
-        person.sees(r"^ \w+ \d+ \d\d:\d\d:\d\d .*24.0 MiB +waiting")
+        person.sees(r"^ (\S+ )?\d\d:\d\d:\d\d .*24.0 MiB +waiting")
         there.tusd.start()
         person.types("t\x1b")
         person.sees("first.bin .*[KM]iB/s")
@@ -128,12 +128,15 @@ def test_details_log_and_help_stand_in_front_of_the_list_for_a_while(tmp_path: P
         person.sees("first.bin: waiting at")
         person.types("\x1b[H")
         person.sees("connected to the control plane")
-        person.types("\x1b[F\x1b")
+        person.types("\x1b[Fq")
         person.sees("── Uploads")
         person.types("?")
         person.sees("^ The selected upload")
-        person.types("\x1b")
+        person.types("q")
         person.sees("── Uploads")
+        person.types("l\x1b")
+        person.sees("── Uploads")
+        assert person.child.poll() is None
 
 
 def test_a_filter_finds_uploads_from_before_the_start(tmp_path: Path) -> None:
@@ -182,9 +185,48 @@ def test_the_chat_has_a_history_and_letters_in_it_are_no_keys(tmp_path: Path) ->
 def test_quitting_asks_says_what_goes_on_and_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
     with under_way(tmp_path, "first.bin") as (_, person, __):
         person.types("q")
-        person.sees("Quit. 1 upload is under way and goes on at the next start. y/n")
+        person.sees("Stop the agent. 1 upload goes on at the next start. y/n")
         person.types("n")
         person.sees("nothing was changed")
         person.types("qy")
         person.leaves()
-        person.sees("^  to go on  1 (queued|uploading)")
+        person.sees("^  unfinished  1 queued: goes on at the next start")
+
+
+# The old way: when the selected upload ends, the one that moves up is selected.
+SELECTS_THE_NEXT = """
+from sse_agent.console import acting, keys
+settled = keys.settled
+def onto_the_next(state, listed):
+    after = settled(state, listed)
+    if state.selected and not after.selected and len(listed):
+        return keys.replace(after, selected=listed.window(0, 1)[0].file_id)
+    return after
+acting.settled = keys.settled = onto_the_next
+"""
+
+
+def cancels_what_has_ended(there: World, person: Person, within_s: float = 30.0) -> None:
+    """Asked whether to cancel the first one, a person sees it end, and presses the keys for it all the same."""
+    select(person, "first.bin")
+    person.types("c")
+    person.sees(r"\? first.bin +Cancel for good")
+    there.services.command("UPLOAD_CANCEL", fileId="first.bin")
+    person.sees("the question is withdrawn, the upload is cancelled: first.bin")
+    person.types("c")
+    person.sees("nothing is selected: select an upload", within_s)
+    person.types("y")
+    assert state_of(there, "second.bin") == "uploading"
+
+
+def test_a_key_for_an_upload_that_has_ended_hits_no_other_one(tmp_path: Path) -> None:
+    with under_way(tmp_path, "first.bin", "second.bin") as (there, person, _):
+        cancels_what_has_ended(there, person)
+
+
+def test_a_selection_that_jumps_to_the_next_upload_is_noticed(tmp_path: Path) -> None:
+    with (
+        under_way(tmp_path, "first.bin", "second.bin", breaking=SELECTS_THE_NEXT) as (there, person, _),
+        pytest.raises(AssertionError, match="nothing is selected: select an upload was never seen"),
+    ):
+        cancels_what_has_ended(there, person, within_s=6.0)

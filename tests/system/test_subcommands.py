@@ -101,6 +101,10 @@ def test_a_person_looks_and_acts_while_the_agent_works_and_what_they_want_outliv
         assert {one["fileName"] for one in status["active"]} == {"big.bin"}
         assert set(members(status)) <= documented("status")
 
+        shown = dict(re.split("  +", line, maxsplit=1) for line in say(there, "uploads", "show", "f0").out if line)
+        assert re.fullmatch(r"\S+ [KM]iB, \S+ [KM]?i?B/s(, .* left)?", shown["sent"])
+        assert re.fullmatch(r"\d\d:\d\d:\d\d|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown["received"])
+
         assert states(there, "--state", "uploading") == {"f0": "uploading", "f1": "uploading"}
         assert states(there, "--name", "il") == {"evil": "queued"}
         listed = say(there, "uploads", "list")
@@ -109,10 +113,10 @@ def test_a_person_looks_and_acts_while_the_agent_works_and_what_they_want_outliv
 
         refused = say(there, "uploads", "pause", "f0", "nobody")
         assert (refused.code, refused.out) == (1, ["1 paused"])
-        assert refused.err == "nobody: no upload has this fileId (NOT_FOUND)\n"
+        assert refused.err.startswith("nobody: no upload has this fileId (NOT_FOUND); ")
         there.agent.wait_for("upload.paused", file_id="f0", here=True)
         there.services.until_upload("f0", "paused")
-        assert "paused at this machine" in " ".join(say(there, "uploads", "show", "f0").out)
+        assert "paused here" in " ".join(say(there, "uploads", "show", "f0").out)
 
         assert say(there, "uploads", "cancel", "f5").code == 78
         assert say(there, "uploads", "cancel", "f5", "--yes").out == ["1 cancelled"]

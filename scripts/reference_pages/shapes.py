@@ -1,0 +1,108 @@
+"""What each subcommand prints with --json, and how it ends."""
+
+_UPLOAD = {
+    "fileId": "the upload's ID, as the command named it",
+    "fileName": "the file's name as its command gave it; what is no UTF-8 is replaced",
+    "fileNameB64": "the bytes of a name that is no UTF-8, only then",
+    "state": "see [states](states.md)",
+    "revision": "raised by every change of state",
+    "priority": "0 to 9, higher first",
+    "fileSize": "bytes, or null while nobody knows",
+    "offset": "bytes that the tus server confirmed",
+    "bytesSent": "bytes handed to the network; at least `offset`",
+    "rate": "bytes per second; 0 while nothing moves, or no agent runs",
+    "etaSeconds": "seconds left, or null while nobody can tell",
+    "reason": "why it waits, or null",
+    "nextTryAt": "when the next try is, or null",
+    "code": "the [error code](error-codes.md) of a failed one, or null",
+    "message": "the error in a sentence, or null",
+    "retryable": "whether a failed one can be retried; if not, it is given up",
+    "pausedHere": "whether it is paused here, by a person at this machine; else from afar",
+    "seconds": "spent on it in all attempts",
+    "createdAt": "when its command came",
+    "finishedAt": "when it ended, or null",
+}
+_DONE = {
+    "count": "how many it was done to",
+    "refused[].fileId": "an upload that it was not done to",
+    "refused[].code": "why: an [error code](error-codes.md)",
+    "refused[].message": "why, in a sentence",
+}
+SHAPES: dict[str, dict[str, str]] = {
+    "status": {
+        "running": "whether an agent runs there; if not, only the members marked * are there, from its journal",
+        "clientId": "* the agent's ID",
+        "version": "of the agent that runs, which need not be that of the command",
+        "controlPlane": "its address",
+        "seconds": "since its start",
+        "connection.state": "connecting, connected, waiting (for the next try) or parked",
+        "connection.transport": "how it is connected, or null",
+        "connection.seconds": "for how long it has been in that state",
+        "connection.reason": "why it is not connected, or null",
+        "connection.nextTrySeconds": "until the next try, or null",
+        "rate": "bytes per second, all uploads together",
+        "active[].fileId": "an upload that is uploading; at most 64 are listed",
+        "active[].fileName": "its name",
+        "active[].fileSize": "bytes",
+        "active[].offset": "bytes that the tus server confirmed",
+        "active[].bytesSent": "bytes handed to the network",
+        "active[].rate": "bytes per second",
+        "active[].etaSeconds": "seconds left, or null while nobody can tell",
+        "active[].stalledSeconds": "for how long no byte of it has moved, once that is noticeable (10 s); else null",
+        "troubles[]": "what a person should know, in sentences",
+        "uploads.*": "* how many uploads are in each state; states without any are left out",
+        "queuedBytes": "* bytes still to be confirmed of uploads queued, waiting or uploading; paused ones not counted",
+        "outbox.pending": "* messages that wait to be sent",
+        "outbox.dead": "* dead letters",
+    },
+    "uploads list": {
+        **{f"uploads[].{name}": words for name, words in _UPLOAD.items()},
+        "isComplete": "false if `--limit` left some out",
+    },
+    "uploads show": {
+        **_UPLOAD,
+        "endpoint": "the tus server's address, as the command or the settings name it",
+        "tries[].endedAt": "when an attempt ended; the last 20 are kept, oldest first",
+        "tries[].seconds": "how long it took",
+        "tries[].offset": "bytes that were confirmed then",
+        "tries[].state": "what became of the upload",
+        "tries[].reason": "why, in a sentence",
+    },
+    **dict.fromkeys(("uploads pause", "uploads resume", "uploads retry", "uploads cancel"), _DONE),
+    "outbox list": {
+        "deadLetters[].messageId": "its ID, for `outbox retry`",
+        "deadLetters[].type": "such as UPLOAD_COMPLETE",
+        "deadLetters[].timestamp": "when it was written",
+        "deadLetters[].refusal": "what the control plane answered",
+    },
+    "outbox retry": {
+        "count": "how many are sent again",
+        "refused[].messageId": "an ID that was named, of no dead letter",
+        "refused[].code": "why: an [error code](error-codes.md)",
+        "refused[].message": "why, in a sentence",
+    },
+    "check": {
+        "ok": "false if a check failed",
+        "checks[].name": "what was looked at",
+        "checks[].state": "ok, warning or failed",
+        "checks[].found": "what was found",
+        "checks[].advice": "what to do, or empty",
+    },
+}
+"""What each subcommand prints with --json, by the path of each member; compared with what it prints by tests/cli/."""
+
+EXITS = {
+    "run": "0 when it was stopped; 75, 77 and 78 as in [exit codes](exit-codes.md).",
+    "control-plane": "0 when it was stopped; 78 if a setting is wrong.",
+    "status": "0 if an agent runs, 3 if none does.",
+    "uploads show": "0; 78 if no upload has this ID.",
+    **dict.fromkeys(
+        ("uploads pause", "uploads resume", "uploads retry"),
+        "0 if it was done to all that were named, 1 if some were refused; what was not refused is done.",
+    ),
+    "uploads cancel": "0 if all that were named were cancelled; 1 if some were refused, or the person said no; 78"
+    " without a person to ask and without `--yes`.",
+    "outbox retry": "0 if all that were named are sent again; 1 if some are no dead letters, and only the others are.",
+    "check": "0 if nothing failed, 1 if something did; 78 if the settings themselves are wrong.",
+    "init": "0 if the settings were written and nothing failed in the check, 1 if something did.",
+}

@@ -1,0 +1,66 @@
+"""What ended since the start, and the chat below it. Pure."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.segment import Segment
+
+from sse_agent.board import Board, Finished
+from sse_agent.console import rows
+from sse_agent.console.glyphs import Glyphs
+from sse_agent.console.rows import Row
+from sse_agent.lifecycle import UploadState
+from sse_agent.printable import byte_count, duration
+
+
+def wanted(board: Board, at: datetime, width: int, room: int, glyphs: Glyphs) -> int:
+    """How many rows there is something for."""
+    return 2 + max(1, len(board.finished)) + max(1, len(rows.chat(board.chat, at, width, room, glyphs)))
+
+
+def talk(board: Board, at: datetime, width: int, room: int, glyphs: Glyphs) -> list[Row]:
+    """What ended above the chat; each gets what the other does not need."""
+    if room < 4:
+        return rows.filled(ended(board, width, room, glyphs), max(0, room))
+    chat = rows.chat(board.chat, at, width, room - 2, glyphs)
+    over = 1 + max(1, len(board.finished))
+    least_chat = min(1 + max(1, len(chat)), room // 2)
+    above = ended(board, width, min(over, room - least_chat), glyphs)
+    left = room - len(above)
+    words = chat[-(left - 1) :] if left > 1 else []
+    words = words or [[Segment(" nobody has said anything yet", rows.FAINT)]]
+    return rows.filled([*above, rows.titled("Chat", [], [], width, glyphs), *words], room)
+
+
+def ended(board: Board, width: int, room: int, glyphs: Glyphs) -> list[Row]:
+    """How many since the start, then the newest."""
+    count = board.totals.ended
+    parts = []
+    if count[UploadState.COMPLETE]:
+        text = f"{count[UploadState.COMPLETE]:,} complete ({byte_count(board.totals.complete_bytes)})"
+        parts.append([Segment(text, rows.GOOD)])
+    for state, style in (("failed", rows.BAD), ("cancelled", rows.PLAIN), ("rejected", rows.BAD)):
+        if count[state]:
+            parts.append([Segment(f"{count[state]:,} {state}", style)])
+    shown = [rows.titled("Ended", parts, _since_start(board), width, glyphs)]
+    last = list(_last(board, room - 1))
+    shown += [rows.finished(item, width, glyphs) for item in last]
+    if not last:
+        shown.append([Segment(" nothing yet", rows.FAINT)])
+    return shown[: max(0, room)]
+
+
+def _since_start(board: Board) -> Row:
+    """What went out, and in how long; time in which nothing is sent does not count."""
+    totals = board.totals
+    if not totals.bytes_sent:
+        return []
+    return [Segment(f"{byte_count(totals.bytes_sent)} sent in {duration(totals.sending_s)}", rows.FAINT)]
+
+
+def _last(board: Board, most: int) -> Iterator[Finished]:
+    """The newest first."""
+    for number, item in enumerate(reversed(board.finished)):
+        if number >= most:
+            return
+        yield item
