@@ -88,10 +88,20 @@ SHAPES: dict[str, dict[str, str]] = {
         "checks[].found": "what was found",
         "checks[].advice": "what to do, or empty",
     },
+    "conformance": {
+        "ok": "false if something is broken",
+        "checks[].name": "the group and the check: `stream.hello`",
+        "checks[].contract": "the sentence of the contract",
+        "checks[].state": "passed, broken or not run",
+        "checks[].found": "what is broken, or missing to run it; else empty",
+        "checks[].exchanges[].sent": "of a broken one: a request, as text, cut short, without tokens",
+        "checks[].exchanges[].came": "what was answered",
+    },
 }
 """What each subcommand prints with --json, by the path of each member; compared with what it prints by tests/cli/."""
 
 EXITS = {
+    "conformance": "0 if nothing is broken, 1 if something is; 75 if nothing answers there.",
     "run": "0 when it was stopped; 75, 77 and 78 as in [exit codes](exit-codes.md).",
     "control-plane": "0 when it was stopped; 78 if a setting is wrong.",
     "status": "0 if an agent runs, 3 if none does.",

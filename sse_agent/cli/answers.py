@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import platformdirs
 
-from sse_agent import config
+from sse_agent import config, identity
 from sse_agent.cli import settings_file
 from sse_agent.cli.arguments import given
 from sse_agent.cli.tables import shown_text
@@ -60,6 +60,9 @@ class Answers:
         self._can_ask = can_ask
         self._given = given(options)
         self._old = settings_file.read(path) if can_ask else {}
+        self._enrolled: dict[str, Any] = {}
+        place = self._said("state_dir") or platformdirs.user_state_dir("sse-agent")
+        self._enrolled = config.of_enrolment(identity.read(Path(place).expanduser()))
         self._values: dict[str, Any] = {name: self._old[name] for name in self._old if name not in ASKED}
         self._missing: list[str] = []
 
@@ -75,7 +78,9 @@ class Answers:
             _Question("control_plane_url", "Control plane's URL", "", _parser("control_plane_url"), needed=url)
         )
         self._answer(_Question("client_id", "This agent's ID", _host_name(), _parser("client_id")))
-        self._answer_secret("token", "Its token (not shown)", self._options.token_file)
+        # Whoever is enrolled has a key in its place.
+        prompt = "" if self._enrolled else "Its token (not shown)"
+        self._answer_secret("token", prompt, self._options.token_file)
         self._answer_folders()
         self._answer(_Question("tus_endpoint", "tus server's endpoint", "", _parser("tus_endpoint"), is_optional=True))
         self._answer_secret("tus_token", "", self._options.tus_token_file)
@@ -91,8 +96,9 @@ class Answers:
         return self._values
 
     def _said(self, name: str) -> str | None:
-        """By a flag or a variable."""
-        return self._given.get(name) or config.environment(config.PREFIX + name.upper()) or None
+        """By a flag, a variable or the enrolment."""
+        said = self._given.get(name) or config.environment(config.PREFIX + name.upper())
+        return said or self._enrolled.get(name)
 
     def _judged(self, name: str, text: str, judge: Callable[[str], Any]) -> Any:
         try:
@@ -128,7 +134,7 @@ class Answers:
 
     def _answer_secret(self, name: str, prompt: str, file: str | None) -> None:
         """Only typed without an echo, and never a flag. Without a prompt it is not asked for."""
-        text = _read_secret(file) if file else config.environment(config.PREFIX + name.upper())
+        text = read_secret(file) if file else config.environment(config.PREFIX + name.upper())
         if text:
             self._values[name] = self._judged(name, text, _parser(name))
         elif self._can_ask and prompt:
@@ -216,7 +222,7 @@ def _host_name() -> str:
     return re.sub(r"[^a-z0-9._~-]+", "-", short).strip("-")[:128]
 
 
-def _read_secret(name: str) -> str:
+def read_secret(name: str) -> str:
     """The one line of a file, or of standard input."""
     try:
         if name == "-":

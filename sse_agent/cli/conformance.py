@@ -29,6 +29,7 @@ def add(commands: Subcommands) -> None:
     parser = commands.add_parser(
         "conformance",
         help="check any control plane against the contract",
+        example="sse-agent conformance https://control.example.com --client-id probe-1",
         description=run.__doc__,
         epilog="Exit code 0 if nothing is broken, 1 if something is, 75 if nothing answers there, 78 if an argument is "
         "wrong. Queues commands for this agent and reports messages for it: name one that is there for nothing else.",

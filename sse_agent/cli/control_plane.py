@@ -6,6 +6,7 @@ import textwrap
 
 from pydantic.fields import FieldInfo
 
+from sse_agent.cli import backups, link
 from sse_agent.cli.arguments import Subcommands
 from sse_agent.errors import CannotStart, ExitCode
 
@@ -29,6 +30,9 @@ def add(commands: Subcommands) -> None:
         example=EXAMPLE,
     )
     parser.set_defaults(run=run)
+    deeds = parser.add_subparsers(metavar="DEED", title="on a control plane")
+    link.add(deeds)
+    backups.add(deeds)
 
 
 def run(_: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ def add(commands: Subcommands) -> None:
     parser = commands.add_parser(
         "enroll",
         help="make this machine an agent of a control plane, with a pairing code or an enrolment token",
+        example="sse-agent enroll --control-plane https://control.example.com",
         description=run.__doc__,
         epilog="The code is typed, or comes from a file; it is never an argument, which others could read. Exit code 0 "
         "when the agent may run, 75 if nobody has confirmed it yet or the control plane is not reached, 78 if that "

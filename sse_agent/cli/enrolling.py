@@ -14,9 +14,9 @@ import anyio
 from sse_agent import config, enrolment, identity
 from sse_agent.checks import journal
 from sse_agent.cli import settings_edit, settings_file
+from sse_agent.cli.answers import read_secret
 from sse_agent.cli.arguments import given
 from sse_agent.cli.asking import from_agent
-from sse_agent.cli.init import read_secret
 from sse_agent.cli.tables import shown_text
 from sse_agent.clock import Clock, SystemClock
 from sse_agent.config import Joining, origin_of

@@ -13,7 +13,12 @@ WITHIN_S = 10.0
 
 def add(deeds: Subcommands) -> None:
     """Tell the parser."""
-    parser = deeds.add_parser("link", help="print a one-use link to the live page", description=run.__doc__)
+    parser = deeds.add_parser(
+        "link",
+        help="print a one-use link to the live page",
+        description=" ".join((run.__doc__ or "").split()),
+        example="sse-agent control-plane link --subject ada",
+    )
     parser.add_argument("--subject", metavar="NAME", default="operator", help="who signs in with it, for the audit log")
     parser.add_argument("--url", metavar="URL", help="where it listens, if that is not what its settings say")
     parser.set_defaults(run=run)
@@ -26,11 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """
     import httpx
 
-    try:
-        from sse_agent.control_plane import settings as configuration
-    except ImportError as error:
-        message = f"the control plane is an extra: pip install 'sse-agent[control-plane]' ({error.name} is missing)"
-        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+    from sse_agent.control_plane import settings as configuration
+
     settings = configuration.load()
     url = (options.url or settings.issuer or _url(settings.host, settings.port, settings.tls_key is not None)).rstrip(
         "/"

@@ -106,7 +106,7 @@ def test_without_the_extra_the_control_plane_says_how_it_is_installed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said", "prog"),
     [
-        ("", "say which: init, run, check, status, uploads, ", "sse-agent"),
+        ("", "say which: init, enroll, run, check, status, ", "sse-agent"),
         ("uploads", "say which: list, show, pause, resume, retry, cancel", "sse-agent uploads"),
         ("uploads --state paused", "argument WHAT: invalid choice (choose from list, show, ", "sse-agent uploads"),
         ("outbox", "say which: list, retry", "sse-agent outbox"),
