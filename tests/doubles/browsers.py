@@ -1,12 +1,12 @@
 """A real Chromium without a screen, and what it complained of."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.doubles.programs import debian
 
 WITHIN_MS = 30_000
 _FLAGS = [
@@ -27,9 +27,7 @@ document.addEventListener('securitypolicyviolation', (event) => window.violation
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser; gone after the block."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.fail("chromium is not installed; on Debian: apt-get install chromium")
+    program = debian("chromium")
     expect.set_options(timeout=WITHIN_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)

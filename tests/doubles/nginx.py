@@ -1,13 +1,14 @@
 """A real nginx as a process, with the configuration that the how-to page shows."""
 
 import re
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.doubles.programs import debian
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "run-many-control-planes.md"
 WITHIN_S = 20.0
@@ -38,8 +39,7 @@ def free_port() -> int:
 @contextmanager
 def nginx(folder: Path, backends: Sequence[int]) -> Iterator[str]:
     """The URL in front of those control planes; gone after the block."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    assert program is not None, "this test needs nginx: apt-get install nginx-light"
+    program = debian("nginx")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     paths = "".join(

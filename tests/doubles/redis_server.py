@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.doubles.programs import debian
+
 PROGRAM = "redis-server"
 WITHIN_S = 20.0
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
@@ -18,9 +20,7 @@ class RedisServer:
     """Start it, end it, start it again on the same data. `settings` are lines of redis.conf."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        program = shutil.which(PROGRAM)
-        assert program is not None, "this test needs redis-server: apt-get install redis-server"
-        self._program = program
+        self._program = debian(PROGRAM)
         self._folder = folder
         # The path of a socket has no more than about a hundred characters: not in pytest's own deep folder.
         self._place = Path(tempfile.mkdtemp(prefix="redis-"))

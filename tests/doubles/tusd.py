@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import threading
 from collections import deque
@@ -14,6 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.doubles.programs import find
+
 STARTS_WITHIN_S = 20.0
 STOPS_WITHIN_S = 20.0
 _READY = "You can now upload files to: "
@@ -21,13 +22,7 @@ _READY = "You can now upload files to: "
 
 def find_tusd() -> str:
     """The program's path. Without it the test is skipped, but fails where everything is meant to be there (CI)."""
-    found = shutil.which("tusd")
-    if found is None:
-        reason = "tusd is not installed: go install github.com/tus/tusd/v2/cmd/tusd@v2.10.0"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return find("tusd", "go install github.com/tus/tusd/v2/cmd/tusd@v2.10.0")
 
 
 class Tusd:
