@@ -325,6 +325,8 @@ def test_sigterm_ends_every_view_with_a_jittered_retry(tmp_path: Path) -> None:
 def test_a_reader_that_stalls_is_cut_off(running: Plane) -> None:
     where = urlsplit(str(running.client.base_url))
     agent = running.fresh()
+    # The connection of this client is open from here on; what comes is compared with that.
+    agent.report(agent.envelope("MESSAGE", {"text": "first", "from": ""}))
     before = running.sockets
     with socket.create_connection((str(where.hostname), int(where.port or 0))) as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
