@@ -51,7 +51,7 @@ def between_refusal_and_report(world: World, *launcher: str) -> None:
     """The tus server refused a file when it had all of it; that is about to become UPLOAD_FAILED."""
     world.faults.force("refusing")
     world.traffic.start(next(name for name, size in world.sizes.items() if size > KIB))
-    _until_it_kills_itself(world, *launcher, "--kill-at", "uploader._settled", "before", "1")
+    _until_it_kills_itself(world, *launcher, "--kill-at", "outcomes.settle", "before", "1")
     world.faults.stop()
 
 
