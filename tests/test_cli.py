@@ -103,13 +103,13 @@ def test_what_was_typed_in_the_wrong_place_is_not_repeated(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "COMMAND"),
-        (["fly"], "choose from 'run'"),
+        ([], "say which: init, enroll, run"),
+        (["fly"], "choose from init, enroll, run"),
         (["run", "--colour", "red"], "--colour"),
         (["run", "--client-i", "x"], "--client-i"),
         (["run", "--token", "x"], "--token is no flag: others could read it; set SSE_AGENT_TOKEN"),
         (["run", "--client-id"], "--client-id"),
-        (["run", "--client-id", "two words"], "SSE_AGENT_CLIENT_ID"),
+        (["run", "--client-id", "two words"], "--client-id: expected 1 to 128 letters"),
         (["run", "--settings-file", "nowhere.toml"], "nowhere.toml"),
     ],
 )

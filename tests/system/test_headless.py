@@ -237,7 +237,7 @@ def analyzed(*arguments: str) -> str:
 
 
 def lines_into(there: Process, path: Path, *, is_journal: bool) -> list[str]:
-    """The log of an agent whose standard error is that file, until it was disconnected and stopped."""
+    """The log of an agent whose standard error is that file, until it waited for the control plane, and was stopped."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SSE_AGENT_")}
     with path.open("wb") as stream:
         found = os.fstat(stream.fileno())
@@ -251,7 +251,7 @@ def lines_into(there: Process, path: Path, *, is_journal: bool) -> list[str]:
         )
     try:
         end = time.monotonic() + WITHIN_S
-        while "disconnected" not in path.read_text():
+        while "waiting for the control plane" not in path.read_text():
             assert time.monotonic() < end, path.read_text()
             assert child.poll() is None, path.read_text()
             time.sleep(0.05)
