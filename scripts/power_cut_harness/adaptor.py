@@ -2,7 +2,7 @@
 
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,10 @@ class Connection:
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
         return bool(self._connection.in_transaction)
+
+    def create_function(self, name: str, count: int, function: Callable[..., Any], *, deterministic: bool) -> None:
+        """A function that statements can call; `count` of arguments."""
+        self._connection.create_scalar_function(name, function, count, deterministic=deterministic)
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor:
         """One statement."""
