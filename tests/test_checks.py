@@ -7,6 +7,7 @@ import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -376,9 +377,25 @@ def test_a_certificate_that_runs_out_soon_is_a_warning(tmp_path: Path) -> None:
     assert only(iter(found), "control plane: TLS").state is State.WARNING
 
 
+def speak_plainly(listening: socket.socket) -> None:
+    """Answer one hello in plain HTTP, and close in order: a reset could overtake the answer."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.settimeout(10)
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            while connection.recv(65536):
+                pass
+
+
 def test_what_speaks_no_tls_fails_as_that(tmp_path: Path) -> None:
-    with TusServer(script=answering(200)) as server:
-        found = of_plane(tmp_path, base(server).replace("http:", "https:"))[-1]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=speak_plainly, args=(listening,), daemon=True)
+        thread.start()
+        found = of_plane(tmp_path, f"https://127.0.0.1:{listening.getsockname()[1]}")[-1]
+        thread.join(10)
     assert (found.name, "does not speak TLS" in found.found) == ("control plane: TLS", True)
 
 
