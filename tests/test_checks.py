@@ -378,16 +378,17 @@ def test_a_certificate_that_runs_out_soon_is_a_warning(tmp_path: Path) -> None:
 
 
 def speak_plainly(listening: socket.socket) -> None:
-    """Answer one hello in plain HTTP, and close in order: a reset could overtake the answer."""
-    connection, _ = listening.accept()
-    with connection:
-        connection.settimeout(10)
-        connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-        connection.shutdown(socket.SHUT_WR)
-        with suppress(OSError):
-            while connection.recv(65536):
-                pass
+    """Answer hellos in plain HTTP, and close in order: a reset could overtake the answer."""
+    with suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.settimeout(10)
+                if connection.recv(65536):
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
 
 
 def test_what_speaks_no_tls_fails_as_that(tmp_path: Path) -> None:
@@ -395,6 +396,8 @@ def test_what_speaks_no_tls_fails_as_that(tmp_path: Path) -> None:
         thread = threading.Thread(target=speak_plainly, args=(listening,), daemon=True)
         thread.start()
         found = of_plane(tmp_path, f"https://127.0.0.1:{listening.getsockname()[1]}")[-1]
+        # Wakes the accept, too.
+        listening.shutdown(socket.SHUT_RDWR)
         thread.join(10)
     assert (found.name, "does not speak TLS" in found.found) == ("control plane: TLS", True)
 
