@@ -9,7 +9,7 @@ from typing import Any
 import pydantic_core
 
 from sse_agent.clock import Clock
-from sse_agent.control_plane.documents import Conflict, Document, Documents
+from sse_agent.control_plane.documents import Conflict, Document, Documents, upload_key
 from sse_agent.control_plane.problems import NoUploadTokens, Unauthenticated
 from sse_agent.control_plane.tokens import Audience, Tokens
 
@@ -38,7 +38,7 @@ class Admission:
     async def command(self, client_id: str, file_id: str, size: int | None) -> str:
         """An upload is commanded: its token. The size (bytes) that the first command names counts."""
         while True:
-            found = await self._documents.document(_KIND, _key(client_id, file_id))
+            found = await self._documents.document(_KIND, upload_key(client_id, file_id))
             try:
                 await self._write(client_id, file_id, found, size if found is None else _size(found))
             except Conflict:
@@ -47,7 +47,7 @@ class Admission:
 
     async def renew(self, client_id: str, file_id: str) -> tuple[str, datetime]:
         """A fresh token, and when it ends. Raises NoUploadTokens for what was never commanded."""
-        found = await self._documents.document(_KIND, _key(client_id, file_id))
+        found = await self._documents.document(_KIND, upload_key(client_id, file_id))
         if found is None:
             raise NoUploadTokens("nobody commanded this upload, or it was long ago; command it again")
         # In conflict somebody else has just renewed it.
@@ -66,7 +66,7 @@ class Admission:
         client_id, file_id = str(claims["sub"]), str(claims.get("file_id", ""))
         if (metadata.get("clientId"), metadata.get("fileId")) != (client_id, file_id):
             return Refused(False, "the upload token is for another file or another agent")
-        found = await self._documents.document(_KIND, _key(client_id, file_id))
+        found = await self._documents.document(_KIND, upload_key(client_id, file_id))
         if found is None:
             return Refused(False, "nobody commanded this upload")
         if size is None:
@@ -79,7 +79,7 @@ class Admission:
     async def _write(self, client_id: str, file_id: str, found: Document | None, size: int | None) -> None:
         await self._documents.put(
             _KIND,
-            _key(client_id, file_id),
+            upload_key(client_id, file_id),
             pydantic_core.to_json({"size": size}),
             version=0 if found is None else found.version,
             expires_at=self._clock.now() + KEPT,
@@ -87,11 +87,6 @@ class Admission:
 
     def _mint(self, client_id: str, file_id: str) -> tuple[str, datetime]:
         return self._tokens.mint(Audience.UPLOAD, client_id, self._life_s, file_id=file_id)
-
-
-def _key(client_id: str, file_id: str) -> str:
-    # Neither can hold a slash.
-    return f"{client_id}/{file_id}"
 
 
 def _size(found: Document) -> int | None:

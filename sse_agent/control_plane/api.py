@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
-import pydantic_core
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import StringConstraints, ValidationError
@@ -16,6 +15,7 @@ from sse_agent.clock import Clock, timestamp
 from sse_agent.control_plane import news, problems, receiving
 from sse_agent.control_plane.access import Access, Viewer
 from sse_agent.control_plane.admission import Admission
+from sse_agent.control_plane.answers import json_answer
 from sse_agent.control_plane.asked import Asked
 from sse_agent.control_plane.attendance import Attendance
 from sse_agent.control_plane.bells import Bells, command_topic, rang
@@ -108,7 +108,7 @@ class Api:
         verdicts = await self._engine.record(client_id, call.speaker, list(places.values()))
         self._attendance.seen(client_id)
         status, answer = receiving.answer(delivery, dict(zip(places, verdicts, strict=True)))
-        return _json(answer, status)
+        return json_answer(answer, status)
 
     async def mint_token(self, client_id: str, file_id: str, request: Request) -> Response:
         """A fresh upload token, if this deployment has any."""
@@ -117,7 +117,7 @@ class Api:
         if self._admission is None:
             raise NoUploadTokens
         token, until = await self._admission.renew(client_id, file_id)
-        return _json({"token": token, "expiresAt": timestamp(until)}, 201)
+        return json_answer({"token": token, "expiresAt": timestamp(until)}, 201)
 
     # --- services ---
 
@@ -130,7 +130,7 @@ class Api:
         key, body = _key(request), await read_body(request, 2 * COMMAND_LIMIT)
         placed = await self._ordering.place(viewer, client_id, key, body)
         ticket = placed.ticket
-        return _json({"id": ticket.command_id, "eventId": ticket.event_id, "type": placed.type}, 202)
+        return json_answer({"id": ticket.command_id, "eventId": ticket.event_id, "type": placed.type}, 202)
 
     async def command(
         self, command_id: str, request: Request, wait: Annotated[float, Query(ge=0, le=WAIT_LIMIT_S)] = 0.0
@@ -247,15 +247,6 @@ def _key(request: Request) -> str:
 
 def _digest(what: str, client_id: str, body: bytes) -> bytes:
     return hashlib.sha256(f"{what}\n{client_id}\n".encode() + body).digest()
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(
-        pydantic_core.to_json(value),
-        status_code=status,
-        media_type="application/json",
-        headers={"Cache-Control": "no-store"},
-    )
 
 
 def _record(record: Record) -> Response:

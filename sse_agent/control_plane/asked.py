@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sse_agent.clock import Clock
 from sse_agent.control_plane import chatlog, news
-from sse_agent.control_plane.documents import Conflict, Documents
+from sse_agent.control_plane.documents import Conflict, Documents, upload_key
 from sse_agent.control_plane.records import UploadRecord
 from sse_agent.control_plane.viewers import Viewers
 from sse_agent.messages import CommandType, Envelope, UploadStart
@@ -37,7 +37,7 @@ class Asked:
             with suppress(Conflict):
                 await self._documents.put(
                     _KIND,
-                    _key(command.client_id, start.file_id),
+                    upload_key(command.client_id, start.file_id),
                     name.encode(),
                     version=0,
                     expires_at=self._clock.now() + KEPT,
@@ -54,10 +54,10 @@ class Asked:
 
     async def _names(self, client_id: str, first: str, last: str) -> Mapping[str, str]:
         names: dict[str, str] = {}
-        found = await self._documents.document(_KIND, _key(client_id, first))
+        found = await self._documents.document(_KIND, upload_key(client_id, first))
         if found is not None:
             names[first] = found.body.decode()
-        after, until = _key(client_id, first), _key(client_id, last)
+        after, until = upload_key(client_id, first), upload_key(client_id, last)
         while after < until:
             page = await self._documents.documents(_KIND, after=after, limit=_PAGE)
             for document in page:
@@ -67,8 +67,3 @@ class Asked:
                 break
             after = page[-1].key
         return names
-
-
-def _key(client_id: str, file_id: str) -> str:
-    # Neither can hold a slash.
-    return f"{client_id}/{file_id}"

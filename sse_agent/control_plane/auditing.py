@@ -8,6 +8,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from sse_agent.clock import Clock
 from sse_agent.control_plane.access import Access
+from sse_agent.control_plane.answers import json_answer
 from sse_agent.control_plane.documents import Documents, Entry
 from sse_agent.control_plane.engine import Engine
 from sse_agent.control_plane.identity.audit import LOG
@@ -37,8 +38,7 @@ class Auditing:
         """For services. A command's line tells its outcome as it is now."""
         self._access.require_service(request.headers)
         entries = await self._documents.entries(LOG, after=after, limit=limit)
-        body = pydantic_core.to_json({"entries": [await self._told(entry) for entry in entries]})
-        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+        return json_answer({"entries": [await self._told(entry) for entry in entries]})
 
     async def prune(self) -> None:
         """Lines that are older than `KEPT`."""

@@ -64,3 +64,8 @@ class Documents(Protocol):
     async def trim(self, log: str, *, before: datetime) -> int:
         """Forget entries from before that instant; how many."""
         ...
+
+
+def upload_key(client_id: str, file_id: str) -> str:
+    """The key of a document about one upload of one agent. Neither ID can hold a slash."""
+    return f"{client_id}/{file_id}"

@@ -6,7 +6,7 @@ from typing import Literal
 import pydantic_core
 
 from sse_agent.clock import Clock, timestamp
-from sse_agent.control_plane.documents import Conflict, Documents
+from sse_agent.control_plane.documents import Conflict, Documents, upload_key
 from sse_agent.control_plane.records import Record
 
 KEPT_OF_ONE = 20
@@ -38,7 +38,7 @@ class Stored:
         self, client_id: str, file_id: str, upload_id: str, attempt_id: str | None, size: int | None, state: State
     ) -> None:
         """The tus server says so. Of two states of an upload the later one stays."""
-        key = f"{client_id}/{file_id}"
+        key = upload_key(client_id, file_id)
         news = StoredUpload(
             upload_id=upload_id,
             attempt_id=attempt_id,
@@ -62,7 +62,7 @@ class Stored:
 
     async def of(self, client_id: str, file_id: str) -> Sequence[StoredUpload]:
         """Oldest news first."""
-        found = await self._documents.document(_KIND, f"{client_id}/{file_id}")
+        found = await self._documents.document(_KIND, upload_key(client_id, file_id))
         return [] if found is None else _read(found.body)
 
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_pascal
-from pydantic_core import to_json
 
 from sse_agent.control_plane.access import Access
 from sse_agent.control_plane.admission import Admission, Refused
+from sse_agent.control_plane.answers import json_answer
 from sse_agent.control_plane.problems import InvalidPayload, NotAllowed, Unauthenticated
 from sse_agent.control_plane.requests import read_body
 from sse_agent.control_plane.stored import State, Stored
@@ -108,16 +108,16 @@ class TusHooks:
         hook = await _read(request)
         if hook.type == "pre-create":
             refused = await self._judge(hook.event)
-            return _answer({} if refused is None else _rejection(refused))
+            return json_answer({} if refused is None else _rejection(refused))
         if hook.type in _STATES and not hook.event.upload.is_partial:
             await self._note(hook.event.upload, _STATES[hook.type])
-        return _answer({})
+        return json_answer({})
 
     async def stored(self, client_id: str, file_id: str, request: Request) -> Response:
         """For services; newest last. Empty if no hook came (yet)."""
         self._access.require_service(request.headers)
         found = await self._stored.of(client_id, file_id)
-        return _answer({"uploads": [upload.model_dump(mode="json", by_alias=True) for upload in found]})
+        return json_answer({"uploads": [upload.model_dump(mode="json", by_alias=True) for upload in found]})
 
     async def _judge(self, event: TusEvent) -> Refused | None:
         upload = event.upload
@@ -174,7 +174,3 @@ def _rejection(refused: Refused) -> dict[str, Any]:
             "Header": {"Content-Type": "text/plain; charset=utf-8"},
         },
     }
-
-
-def _answer(value: dict[str, Any]) -> Response:
-    return Response(to_json(value), media_type="application/json", headers={"Cache-Control": "no-store"})

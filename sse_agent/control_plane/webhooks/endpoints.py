@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from sse_agent.clock import Clock, timestamp
 from sse_agent.control_plane.access import Access
+from sse_agent.control_plane.answers import json_answer
 from sse_agent.control_plane.documents import Documents
 from sse_agent.control_plane.engine import Engine
 from sse_agent.control_plane.identity.audit import Audit
@@ -78,12 +79,12 @@ class Endpoints:
         made = await self._registry.make(wanted, await self._engine.feed_end())
         await self._audit.note("webhook-made", by=by, webhook=made.id)
         self._courier.look_again(made.id)
-        return _json(_with_secret(made), 201)
+        return json_answer(_with_secret(made), 201)
 
     async def all(self, request: Request) -> Response:
         """Without their secrets."""
         self._access.require_service(request.headers)
-        return _json({"webhooks": [_told(webhook) for webhook in await self._registry.all()]})
+        return json_answer({"webhooks": [_told(webhook) for webhook in await self._registry.all()]})
 
     async def remove(self, webhook_id: str, request: Request) -> Response:
         """For good."""
@@ -97,27 +98,27 @@ class Endpoints:
         by = self._access.require_service(request.headers)
         changed = await self._registry.rotate(webhook_id)
         await self._audit.note("webhook-secret-rotated", by=by, webhook=webhook_id)
-        return _json(_with_secret(changed))
+        return json_answer(_with_secret(changed))
 
     async def resume(self, webhook_id: str, request: Request) -> Response:
         """It goes on where it stopped."""
         self._access.require_service(request.headers)
         changed = await self._registry.stop(webhook_id, None)
         self._courier.look_again(webhook_id)
-        return _json(_told(changed))
+        return json_answer(_told(changed))
 
     async def deliveries(self, webhook_id: str, request: Request, after: After = 0, limit: Limit = 100) -> Response:
         """The log of a week, oldest first."""
         self._access.require_service(request.headers)
         found = await self._documents.entries(f"{LOG}/{webhook_id}", after=after, limit=limit)
-        return _json({"deliveries": [{"n": e.n, "at": e.at, **pydantic_core.from_json(e.body)} for e in found]})
+        return json_answer({"deliveries": [{"n": e.n, "at": e.at, **pydantic_core.from_json(e.body)} for e in found]})
 
     async def waiting(self, webhook_id: str, request: Request, limit: Limit = 100) -> Response:
         """Oldest first."""
         self._access.require_service(request.headers)
         found = await self._registry.waiting(webhook_id, limit)
         told = [one.model_dump(mode="json", by_alias=True, exclude={"body"}) for one in found]
-        return _json({"waiting": told})
+        return json_answer({"waiting": told})
 
     async def retry(self, webhook_id: str, n: int, request: Request) -> Response:
         """Its tries begin anew."""
@@ -137,8 +138,3 @@ def _told(webhook: WebhookKept) -> dict[str, Any]:
 
 def _with_secret(webhook: WebhookKept) -> dict[str, Any]:
     return {**_told(webhook), "secret": webhook.secrets[0]}
-
-
-def _json(value: object, status: int = 200) -> Response:
-    body = pydantic_core.to_json(value)
-    return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
