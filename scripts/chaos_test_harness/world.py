@@ -181,17 +181,23 @@ class World:
         for move in self.records.completions[self._checked :]:
             self._checked += 1
             file_id, upload_id = str(move["payload"]["fileId"]), str(move["payload"]["uploadId"])
-            name = self.traffic.started[file_id]["fileName"]
-            size, sha256 = self.sizes[name], self.sha256[name]
-            if (move["payload"]["fileSize"], move["payload"]["sha256"]) != (size, sha256):
-                self.records.complain(f"UPLOAD_COMPLETE of {file_id} names another size or SHA-256 than its file has")
             stored = self.tusd.store / upload_id
-            if not stored.is_file() or self.tusd.sha256(upload_id) != sha256:
-                self.records.complain(f"lost bytes: tusd has something else of {file_id} than its file")
+            if file_id in self.traffic.started:
+                self._compare(self.traffic.started[file_id]["fileName"], stored, move["payload"])
+            else:
+                self.records.complain(f"{file_id} was uploaded, though what came before its start forbids that")
             if stored.is_file():
                 stored.unlink()
             (self.tusd.store / f"{upload_id}.info").unlink(missing_ok=True)
-            self.bytes_complete += size
+
+    def _compare(self, name: str, stored: Path, payload: dict[str, Any]) -> None:
+        """What UPLOAD_COMPLETE says, and what tusd has, with the file of that name."""
+        file_id, size, sha256 = payload["fileId"], self.sizes[name], self.sha256[name]
+        if (payload["fileSize"], payload["sha256"]) != (size, sha256):
+            self.records.complain(f"UPLOAD_COMPLETE of {file_id} names another size or SHA-256 than its file has")
+        if not stored.is_file() or self.tusd.sha256(stored.name) != sha256:
+            self.records.complain(f"lost bytes: tusd has something else of {file_id} than its file")
+        self.bytes_complete += size
 
     # --- the verdict ---
 
