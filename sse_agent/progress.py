@@ -132,10 +132,14 @@ class _Row:
 
 
 class ProgressTable:
-    """The latest reading of every upload under way. Bounded by the uploads that run or wait."""
+    """The latest reading of every upload under way. Bounded by the uploads that run or wait.
+
+    They are taken together, not each at its own moment: twenty uploads would else cost twenty requests where two do.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[str, _Row] = {}
+        self._opens_at = -math.inf
 
     def note(self, reading: Reading, now: float) -> None:
         """Replace what is known of that upload. Another state or next try is told as soon as the pace allows."""
@@ -158,13 +162,18 @@ class ProgressTable:
         self._rows.pop(file_id, None)
 
     def take(self, now: float, limit: int) -> list[UploadProgress]:
-        """What is to be reported at this monotonic instant."""
+        """What is to be reported at this monotonic instant; nothing for `EVERY_S` after all of it was."""
+        if now < self._opens_at:
+            return []
         due = [row for row in self._rows.values() if row.due_at <= now and (row.is_fresh or _is_waiting(row))]
+        if 0 < len(due) <= limit:
+            self._opens_at = now + EVERY_S
         return [_report(row, now) for row in due[:limit]]
 
     def next_due_at(self) -> float | None:
         """When there will be something to report again."""
-        return min((row.due_at for row in self._rows.values() if row.is_fresh or _is_waiting(row)), default=None)
+        due = [row.due_at for row in self._rows.values() if row.is_fresh or _is_waiting(row)]
+        return max(self._opens_at, min(due)) if due else None
 
     def rate(self) -> int:
         """Of all uploads together, in bytes per second."""

@@ -298,7 +298,8 @@ class Sender:
                 self._lanes.hold(message.lane, self._clock.monotonic())
         # A crash before the next line sends them twice; their IDs make that
         # harmless. The reverse order would lose them.
-        await self._journal.write(outbox.forget, recorded)
+        if recorded:
+            await self._journal.write(outbox.forget, recorded)
 
 
 def _backoff(trouble: TryAgain) -> Backoff:

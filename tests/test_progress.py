@@ -64,6 +64,18 @@ def test_n_rises_with_each_report_whatever_the_revision() -> None:
     assert found == [(0, 1), (1, 2), (2, 3)]
 
 
+def test_those_that_begin_at_different_moments_are_soon_told_together() -> None:
+    table = ProgressTable()
+    for at, name in ((0.0, "a"), (0.1, "b"), (0.2, "c")):
+        table.note(replace(READING, file_id=name), at)
+        table.take(at, 10)
+    assert table.next_due_at() == 0.5
+    for name in "abc":
+        table.note(replace(READING, file_id=name, offset=READING.offset + 1), 0.5)
+    assert [report.file_id for report in table.take(0.5, 10)] == ["a", "b", "c"]
+    assert table.next_due_at() is None
+
+
 def test_what_does_not_fit_is_told_the_next_time() -> None:
     table = ProgressTable()
     for name in "abc":
