@@ -64,7 +64,7 @@ def signed_in(browser: Browser, where: str, *, checked: bool = True, **options: 
 
 
 def choose(page: Page, client_id: str = CLIENT) -> None:
-    page.get_by_role("listitem").filter(has_text=client_id).click()
+    page.get_by_role("navigation", name="Agents").get_by_role("button", name=re.compile(f"^{client_id}, ")).click()
     expect(page.get_by_role("heading", name=client_id)).to_be_visible()
 
 
@@ -265,7 +265,11 @@ def test_a_page_comes_back_by_itself_and_shows_what_happened_meanwhile(browser: 
             found = upload(tab.page, "long.bin")
             expect(found).to_contain_text("uploading")
             there.plane.kill()
-            expect(tab.page.get_by_text("the control plane does not answer")).to_be_visible()
+            said = tab.page.get_by_role("status").filter(has_text="the control plane does not answer")
+            expect(said).to_be_visible()
+            # What counts down stands beside what is read out.
+            expect(tab.page.get_by_text("next try")).to_be_visible()
+            expect(said.filter(has_text="next try")).to_have_count(0)
             relay.rate = None
             there.agent.wait_for("upload.completed")
             there.start_plane()
@@ -305,8 +309,12 @@ def test_everything_is_reached_with_the_keyboard_alone(browser: Browser, running
         expect(page.get_by_text("1 of 1 connected")).to_be_visible()
         _tab_to(page, "Sign out")
         page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
+        agent = page.get_by_role("list", name="Agents").get_by_role("button", name=f"{CLIENT}, connected")
+        expect(agent).to_be_focused()
+        expect(agent).not_to_have_attribute("aria-current", "true")
+        page.keyboard.press("Space")
         expect(page.get_by_role("heading", name=CLIENT)).to_be_focused()
+        expect(agent).to_have_attribute("aria-current", "true")
         _tab_to(page, "Uploads")
         page.keyboard.press("ArrowRight")
         expect(page.get_by_role("tab", name="Files")).to_be_focused()
@@ -316,7 +324,7 @@ def test_everything_is_reached_with_the_keyboard_alone(browser: Browser, running
         _tab_to(page, str(running.files))
         page.keyboard.press("Enter")
         expect(files.filter(has_text="keys.bin")).to_be_visible()
-        expect(files.first).to_be_focused()
+        expect(files.first.get_by_role("checkbox")).to_be_focused()
         assert "keys.bin" not in _focused(page)
         for _ in range(20):
             page.keyboard.press("ArrowDown")
@@ -330,9 +338,18 @@ def test_everything_is_reached_with_the_keyboard_alone(browser: Browser, running
         expect(page.get_by_role("tab", name="Uploads")).to_be_focused()
         page.keyboard.press("Enter")
         expect(row(page, "keys.bin")).to_contain_text("complete")
+        _require_names(page)
         tab.require_clean()
     finally:
         tab.close()
+
+
+def _require_names(page: Page) -> None:
+    """Everything that can be pressed has a name."""
+    found = page.locator("body").aria_snapshot()
+    assert (
+        re.search(r"- (button|tab|checkbox|textbox|searchbox|progressbar)( \[.*\])?:?$", found, re.MULTILINE) is None
+    ), found
 
 
 def _focused(page: Page) -> str:
