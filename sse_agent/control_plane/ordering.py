@@ -71,7 +71,8 @@ class Ordering:
     async def place(self, viewer: Viewer, client_id: str, key: str, body: bytes) -> Placed:
         """`key` is the Idempotency-Key and becomes the command's ID; `body` is the request's. Raises a Problem."""
         self._check_rate(viewer)
-        order = _real(_read(body), key)
+        told = _read(body)
+        order = _real(told, key)
         envelope = Envelope(
             type=order.type,
             id=key,
@@ -93,7 +94,7 @@ class Ordering:
             Order(key, digest, key, order.type, encoded, order.expires_at, envelope.actor),
         )
         if self._asked is not None:
-            await self._asked.note(envelope)
+            await self._asked.note(envelope, None if order.type == told.type else told.payload)
         return Placed(ticket, order.type)
 
     def _check_rate(self, viewer: Viewer) -> None:

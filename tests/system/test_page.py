@@ -244,7 +244,11 @@ def test_words_go_both_ways(browser: Browser, running: World) -> None:
         log = tab.page.get_by_role("log", name="Chat")
         box.fill("/status")
         box.press("Enter")
-        expect(log.get_by_text(re.compile("uploads: .*disk free", re.DOTALL))).to_be_visible()
+        answer = re.compile("uploads: .*disk free", re.DOTALL)
+        for page in (tab.page, other.page):
+            said = page.get_by_role("log", name="Chat")
+            expect(said.get_by_role("listitem").filter(has_text="/status")).to_contain_text("completed")
+            expect(said.get_by_text(answer)).to_have_count(1)
         box.fill("/nonsense")
         box.press("Enter")
         expect(tab.page.get_by_role("alert").filter(has_text="/upload FILE")).to_be_visible()
@@ -252,6 +256,11 @@ def test_words_go_both_ways(browser: Browser, running: World) -> None:
         tab.page.reload()
         expect(tab.page.get_by_role("log", name="Chat").get_by_text(text)).to_be_visible()
         assert tab.page.get_by_role("log", name="Chat").get_by_text(text).count() == 1
+        expect(log.get_by_text("/status", exact=True)).to_have_count(1)
+        expect(log.get_by_text(answer)).to_have_count(1)
+        expect(log.get_by_role("listitem").filter(has_text=re.compile("/status|disk free"))).to_contain_text(
+            ["/status", "disk free"]
+        )
 
 
 # --- trouble ---

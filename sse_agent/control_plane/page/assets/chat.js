@@ -97,8 +97,7 @@ class Chat extends Part {
 }
 
 function make(line) {
-  const isCommand = line.isOurs && line.text.startsWith("/");
-  return h("li", { class: `line ${line.isOurs ? "ours" : ""} ${isCommand || line.isReply ? "code" : ""}` },
+  return h("li", { class: `line ${line.isOurs ? "ours" : ""} ${line.isCommand || line.isReply ? "code" : ""}` },
     h("p", { dir: "auto", text: shownLines(line.text) }),
     h("div", { class: "by" }, h("bdi", { text: shown(line.from || (line.isOurs ? "You" : "")) }), h("time", { datetime: line.at, text: clockTime(line.at) }), h("span")));
 }
