@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.doubles.browsers import Tab, chromium
+from tests.doubles.nginx import free_port, under_a_path
 from tests.doubles.planes import Agent, Plane, plane
 from tests.doubles.processes import CLIENT, World, world
 from tests.doubles.relay import Relay
@@ -551,6 +552,41 @@ def test_a_machine_is_paired_compared_confirmed_and_turns_green_by_itself(
             until(lambda: any("deleted" in line for line in machine.lines), "the machine hears of it")
         finally:
             machine.kill()
+
+
+# --- under a path ---
+
+
+def test_it_works_under_a_path_that_a_proxy_takes_away(browser: Browser, tmp_path: Path) -> None:
+    port, backend = free_port(), free_port()
+    where = f"http://127.0.0.1:{port}/agents"
+    with (
+        plane(tmp_path, port=backend, issuer=where, heartbeat_seconds=15) as found,
+        under_a_path(tmp_path / "nginx", port, backend),
+    ):
+        agent = found.fresh()
+        way_in = _plane_link(found)
+        assert way_in.startswith(f"{where}/#signin=")
+        # Without the slash as well: nginx sends on, and the browser keeps what stands behind the #.
+        with signed_in(browser, way_in.replace("/#", "#")) as tab:
+            page = tab.page
+            assert page.url == f"{where}/"
+            choose(page, agent.client_id)
+            agent.report(agent.envelope("UPLOAD_PAUSED", {"fileId": "f", "revision": 2, "offset": 5}))
+            expect(row(page, "f")).to_contain_text("paused")
+            page.get_by_role("button", name="Add an agent").click()
+            page.get_by_role("button", name="Show a code").click()
+            expect(page.get_by_text(f"sse-agent enroll --control-plane {where}", exact=True)).to_be_visible()
+            page.reload()
+            expect(page.get_by_text("live", exact=True)).to_be_visible()
+            page.get_by_role("button", name="Sign out").click()
+            page.reload()
+            expect(page.get_by_role("heading", name="Sign in with a link")).to_be_visible()
+            assert tab.context.cookies() == []
+        # Whoever stands on its machine gets in there without the proxy.
+        direct = f"{str(found.client.base_url).rstrip('/')}/#{_plane_link(found).partition('#')[2]}"
+        with signed_in(browser, direct) as tab:
+            expect(tab.page.get_by_text("0 of 60 connected")).to_be_visible()
 
 
 # --- another page's ---

@@ -1,5 +1,6 @@
 // <sse-agent-pairing>: a code for a new machine, its fingerprint compared, and a yes. Sends `over` at the end.
 
+import { placeOf } from "./client.js";
 import { h, say } from "./dom.js";
 import { Part } from "./part.js";
 import { sheet } from "./style.js";
@@ -85,7 +86,7 @@ class Pairing extends Part {
     this.left = h("span", { class: "muted small figures", role: "timer" });
     this.#put(
       h("p", { text: "On the machine, start this and type the code:" }),
-      h("pre", {}, h("code", { text: `sse-agent enroll --control-plane ${new URL(this.getAttribute("base-url") ?? "", location.origin).href.replace(/\/$/u, "")}` })),
+      h("pre", {}, h("code", { text: `sse-agent enroll --control-plane ${placeOf(this.getAttribute("base-url") ?? "")}` })),
       h("div", { class: "code", role: "img", text: this.code.code, "aria-label": `The code is ${[...this.code.code].join(" ")}` }),
       h("p", { class: "wait" }, h("span", { class: "dot soon", "aria-hidden": "true" }), h("span", { text: "Waiting for the machine …" }), this.left),
       h("div", { class: "buttons" }, this.#button("Another code", "plain", () => this.#begin()), this.#button("Close", "plain", () => this.#end())),
