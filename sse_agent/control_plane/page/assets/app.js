@@ -36,11 +36,12 @@ main { min-width: 0; min-height: 0; display: grid; grid-template: auto minmax(0,
 .panes { display: grid; grid-template: minmax(0, 1fr) / minmax(0, 1fr); min-height: 0; }
 .pane { min-height: 0; min-width: 0; }
 .app.stale .side, .app.stale main { opacity: 0.6; }
-.choose { display: grid; place-items: center; }
+.choose { grid-template: minmax(0, 1fr) / minmax(0, 1fr); place-items: center; }
 .sign { display: grid; place-items: center; height: 100%; padding: 1.5rem; }
 .sign .card { width: min(27rem, 100%); padding: 1.75rem; border-radius: 16px; background: var(--surface); border: 1px solid var(--line); display: grid; gap: 1rem; }
 .sign img { width: 2.5rem; height: 2.5rem; }
 .sign h1 { font-size: 1.25rem; }
+.sign code { white-space: nowrap; }
 .sign form { display: grid; gap: 0.75rem; }
 .sign label { display: grid; gap: 0.25rem; font-weight: 600; font-size: 0.875rem; }
 .bar img { width: 1.5rem; height: 1.5rem; }

@@ -19,8 +19,8 @@ const GROUPS = [
 const WIDE = 620;
 const style = sheet(`
 :host { display: flex; flex-direction: column; min-height: 0; height: 100%; container-type: inline-size; }
-.tools { display: grid; grid-template-columns: minmax(0, 1fr) minmax(9rem, 14rem); gap: 0.625rem; align-items: center; padding: 0.75rem 1rem; }
-.filters { display: flex; flex-wrap: wrap; gap: 0.25rem; margin-inline-start: -0.25rem; }
+.tools { display: grid; grid-template-columns: minmax(0, 1fr) minmax(9rem, 14rem); gap: 0.625rem; align-items: start; padding: 0.75rem 1rem; }
+.filters { display: flex; flex-wrap: wrap; gap: 0.25rem; padding-block: 0.1875rem; }
 .filters button { border-radius: 999px; min-height: 1.875rem; padding: 0 0.75rem; font-size: 0.875rem; border-color: transparent; background: none; color: var(--muted); }
 .filters button[aria-pressed=true] { background: var(--tint); color: var(--accent); font-weight: 600; }
 .filters .figures { font-size: 0.8125rem; }
