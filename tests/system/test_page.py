@@ -609,6 +609,7 @@ def test_it_works_under_a_path_that_a_proxy_takes_away(browser: Browser, tmp_pat
             page.reload()
             expect(page.get_by_text("live", exact=True)).to_be_visible()
             page.get_by_role("button", name="Sign out").click()
+            expect(page.get_by_role("heading", name="Sign in with a link")).to_be_visible()
             page.reload()
             expect(page.get_by_role("heading", name="Sign in with a link")).to_be_visible()
             assert tab.context.cookies() == []
