@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-
 FOR_ONE_USE = frozenset(
     {"assertions", "enrollment-tokens", "leases", "pairing-codes", "sessions", "signin-links"},
 )

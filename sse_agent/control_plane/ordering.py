@@ -73,7 +73,8 @@ class Ordering:
         """`key` is the Idempotency-Key and becomes the command's ID; `body` is the request's. Raises a Problem."""
         self._check_rate(viewer)
         value = _parsed(body)
-        order = _real(_read(value), key)
+        told = _read(value)
+        order = _real(told, key)
         envelope = Envelope(
             type=order.type,
             id=key,
@@ -95,7 +96,7 @@ class Ordering:
             Order(key, digest, key, order.type, encoded, order.expires_at, envelope.actor),
         )
         if self._asked is not None:
-            await self._asked.note(envelope)
+            await self._asked.note(envelope, None if order.type == told.type else told.payload)
         return Placed(ticket, order.type)
 
     def _check_rate(self, viewer: Viewer) -> None:

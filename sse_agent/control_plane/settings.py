@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from sse_agent.errors import CannotStart, ExitCode
 from sse_agent.messages import Name
 
 PREFIX = "SSE_AGENT_CONTROL_PLANE_"
+_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+"""Nothing that a proxy or a browser writes in another way."""
 SERVICE = "service"
 """The name of the service whose token has none."""
 
@@ -42,7 +45,7 @@ class Settings(BaseSettings):
         default_factory=dict, description='More services, or the next token of one, by name: {"laravel": "…"}.'
     )
     issuer: str | None = Field(
-        default=None, description="The public URL, without a path; else it is the address that is listened on."
+        default=None, description="The public URL, with its path if a proxy serves it under one; else where it listens."
     )
     tus_hook_secret: SecretStr | None = Field(
         default=None,
@@ -86,9 +89,10 @@ class Settings(BaseSettings):
         if (
             parts.scheme not in ("https", "http")
             or not parts.hostname
-            or self.issuer != f"{parts.scheme}://{parts.netloc}"
+            or self.issuer != f"{parts.scheme}://{parts.netloc}{parts.path}"
+            or not _PATH.fullmatch(parts.path)
         ):
-            raise ValueError("ISSUER is a URL without a path, such as https://control.example")
+            raise ValueError("ISSUER is a URL without a slash at its end, such as https://control.example/agents")
         if parts.username is not None or not self.issuer.isascii() or not self.issuer.isprintable():
             raise ValueError("ISSUER is a URL without a user's name, in ASCII")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):

@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr, ValidationError
 
 from sse_agent.control_plane.identity import parts
 from sse_agent.control_plane.problems import LinkNotValid
-from sse_agent.control_plane.settings import PREFIX
+from sse_agent.control_plane.settings import PREFIX, Settings
 from sse_agent.control_plane.signin import Grant, SignIn
 from tests.doubles.clock import FakeClock
 from tests.doubles.engines import on_sqlite
@@ -81,11 +82,19 @@ async def test_of_many_who_use_a_link_at_once_one_gets_in(tmp_path: Path) -> Non
     assert sum(isinstance(answer, LinkNotValid) for answer in answers) == 7
 
 
+@pytest.mark.parametrize("end", ["/", "/agents/", "//agents", "/a/../b", "/a?b", "/a#b", "/a%2fb", "/a b"])
+def test_a_public_url_that_browsers_and_proxies_may_write_in_another_way_is_refused(end: str) -> None:
+    assert Settings(service_token=SecretStr("t"), issuer="https://app.example/agents/v1").issuer
+    with pytest.raises(ValidationError, match="ISSUER"):
+        Settings(service_token=SecretStr("t"), issuer=f"https://app.example{end}")
+
+
 def test_the_cookie_is_for_no_script_and_no_other_site_and_gives_the_next_token(running: Plane) -> None:
     with browser(running) as page:
         answer = page.post(SESSIONS, json={"secret": secret_of(running)})
         attributes = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
-        assert {"httponly", "samesite=strict", "path=/api/v1/sessions", "max-age=43200"} <= attributes
+        # Neither a host nor a path: they are those of the request, as the browser sent it.
+        assert attributes == {"httponly", "samesite=strict", "max-age=43200"}
         renewed = page.post(f"{SESSIONS}/renew", json={})
         assert renewed.status_code == 200
         assert renewed.json()["token"] != answer.json()["token"]
