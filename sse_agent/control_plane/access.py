@@ -67,8 +67,8 @@ class Standings(Protocol):
         """Raises Unauthenticated, AgentDeleted."""
         ...
 
-    def is_over(self, client_id: str, key_version: int) -> bool:
-        """Whether this instance knows that the key was replaced. At once, without looking anything up."""
+    async def is_over(self, client_id: str, key_version: int) -> bool:
+        """Whether the key was replaced or deleted. Looks up nothing while there is no reason to doubt."""
         ...
 
 
@@ -112,9 +112,9 @@ class Access:
         await self._standings.require_key(client_id, key_version)
         return AgentCall(client_id, _speaker(headers), datetime.fromtimestamp(claims["exp"], UTC), key_version)
 
-    def is_over(self, call: AgentCall) -> bool:
-        """Whether what was shown when this call began is known to be void by now."""
-        return call.key_version is not None and self._standings.is_over(call.client_id, call.key_version)
+    async def is_over(self, call: AgentCall) -> bool:
+        """Whether what was shown when this call began is void by now."""
+        return call.key_version is not None and await self._standings.is_over(call.client_id, call.key_version)
 
     def require_service(self, headers: Mapping[str, str]) -> str:
         """The service's name. Raises Unauthenticated, NotAllowed."""

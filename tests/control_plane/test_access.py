@@ -161,7 +161,7 @@ async def test_a_call_says_when_its_token_ends_and_a_fixed_one_does_not(open_off
     assert (call.ends_at - open_office.clock.now()).total_seconds() == 600
     fixed = await open_office.parts.access.require_agent("fixed-agent", shown("fixed-token"))
     assert fixed.ends_at is None
-    assert not open_office.parts.access.is_over(fixed)
+    assert not await open_office.parts.access.is_over(fixed)
     with pytest.raises(MalformedSpeaker):
         await open_office.parts.access.require_agent("fixed-agent", {"authorization": "Bearer fixed-token"})
 
@@ -181,7 +181,7 @@ async def test_what_another_instance_revoked_is_known_here_within_seconds(tmp_pa
         clock.advance(2)
         with pytest.raises(Unauthenticated):
             await here.parts.access.require_agent(machine.client_id, call_headers)
-        assert not here.parts.access.is_over(call)
+        assert await here.parts.access.is_over(call)
 
 
 async def test_what_this_instance_revoked_is_void_at_once(open_office: Office) -> None:
@@ -189,7 +189,7 @@ async def test_what_this_instance_revoked_is_void_at_once(open_office: Office) -
     headers = shown(await open_office.access(machine))
     call = await open_office.parts.access.require_agent(machine.client_id, headers)
     await open_office.enrol(other, token=await open_office.token(clientId=machine.client_id))
-    assert open_office.parts.access.is_over(call)
+    assert await open_office.parts.access.is_over(call)
     with pytest.raises(Unauthenticated):
         await open_office.parts.access.require_agent(machine.client_id, headers)
     await open_office.ask("DELETE", f"/api/v1/agents/{machine.client_id}")
