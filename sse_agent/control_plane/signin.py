@@ -103,7 +103,7 @@ class SignIn:
 
     async def make_link(self, request: Request) -> Response:
         """For whom the service says; the same key again makes another link."""
-        self._access.require_service(request.headers)
+        await self._access.require_service(request.headers)
         link = await self.link(_parsed(Grant, await read_body(request, _BODY_LIMIT)))
         return _json(link, 201)
 

@@ -50,19 +50,19 @@ async def test_each_token_opens_its_own_doors_and_is_403_at_every_other(open_off
                 with pytest.raises(NotAllowed):
                     await access.require_agent(name, headers)
         if kind in services:
-            assert access.require_service(headers) == {"service": "service", "named service": "laravel"}[kind]
-            assert access.require_viewer(headers).is_service
+            assert await access.require_service(headers) == {"service": "service", "named service": "laravel"}[kind]
+            assert (await access.require_viewer(headers)).is_service
         else:
             with pytest.raises(NotAllowed):
-                access.require_service(headers)
+                await access.require_service(headers)
         if kind == "viewer":
-            assert not access.require_viewer(headers).is_service
+            assert not (await access.require_viewer(headers)).is_service
         elif kind not in services:
             with pytest.raises(NotAllowed):
-                access.require_viewer(headers)
+                await access.require_viewer(headers)
         if kind not in services:
             with pytest.raises(NotAllowed):
-                access.require_manager(headers)
+                await access.require_manager(headers)
 
 
 async def test_the_same_over_http(open_office: Office) -> None:
@@ -112,9 +112,9 @@ async def test_what_is_no_token_of_ours_is_401(open_office: Office) -> None:
     await access.require_agent(machine.client_id, shown(issued.mint(Audience.AGENT, machine.client_id, 600, kv=1)[0]))
     for headers in ({}, {"authorization": "Basic x"}, {"authorization": "Bearer"}):
         with pytest.raises(Unauthenticated):
-            access.require_service(headers)
+            await access.require_service(headers)
         with pytest.raises(Unauthenticated):
-            access.require_viewer(headers)
+            await access.require_viewer(headers)
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,15 @@ async def test_what_is_no_token_of_ours_is_401(open_office: Office) -> None:
 async def test_a_viewer_token_without_its_bounds_is_none(open_office: Office, claims: dict[str, Any]) -> None:
     token, _ = open_office.parts.tokens.mint(Audience.VIEWER, "ada", 60, **claims)
     with pytest.raises(Unauthenticated):
-        open_office.parts.access.require_viewer(shown(token))
+        await open_office.parts.access.require_viewer(shown(token))
 
 
 async def test_a_viewer_sees_its_agents_and_commands_none_without_that_scope(open_office: Office) -> None:
-    def viewer(**claims: Any) -> Any:
+    async def viewer(**claims: Any) -> Any:
         token, _ = open_office.parts.tokens.mint(Audience.VIEWER, "ada", 60, **claims)
-        return open_office.parts.access.require_viewer(shown(token))
+        return await open_office.parts.access.require_viewer(shown(token))
 
-    watcher = viewer(agents=["a"], scopes=["watch"])
+    watcher = await viewer(agents=["a"], scopes=["watch"])
     assert [watcher.may(scope, name) for scope in ("watch", "command") for name in ("a", "b")] == [
         True,
         False,
@@ -149,7 +149,7 @@ async def test_a_viewer_sees_its_agents_and_commands_none_without_that_scope(ope
     for scope, name in (("watch", "b"), ("command", "a")):
         with pytest.raises(NotAllowed):
             watcher.require(scope, name)
-    everything = viewer(agents="*", scopes=["watch", "command"])
+    everything = await viewer(agents="*", scopes=["watch", "command"])
     assert all(everything.may(scope, "b") for scope in ("watch", "command"))
     assert (everything.ends_at - open_office.clock.now()).total_seconds() == 60
 

@@ -111,7 +111,7 @@ async def test_a_viewer_token_says_whom_it_shows_to_whom_for_how_long(open_offic
     answer = await open_office.ask("POST", "/api/v1/viewer-tokens", json=wanted)
     assert answer.status_code == 201
     assert answer.json()["expiresAt"] == "2026-11-22T10:31:00.000Z"
-    viewer = open_office.parts.access.require_viewer({"authorization": f"Bearer {answer.json()['token']}"})
+    viewer = await open_office.parts.access.require_viewer({"authorization": f"Bearer {answer.json()['token']}"})
     assert (viewer.subject, viewer.agents, viewer.scopes) == ("ada", {"fixed-agent"}, {"watch"})
     (line,) = await open_office.audit()
     assert (line["deed"], line["by"], line["actor"], line["subject"]) == (
