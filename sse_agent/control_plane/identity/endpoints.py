@@ -108,14 +108,13 @@ class Endpoints:
     async def enrol(self, request: Request) -> Response:
         """No token: the code or token in the body is what lets one in."""
         application = await _read(request, Application)
-        address = request.client.host if request.client is not None else ""
-        return _json(await self._enrolment.enrol(application, address), 201)
+        return _json(await self._enrolment.enrol(application, _address(request)), 201)
 
     async def token(self, request: Request) -> Response:
         """The assertion in the form is what lets one in."""
         body = await read_body(request, BODY_LIMIT, media_type=FORM)
         try:
-            return _plain(await self._granting.grant(_form(body)))
+            return _plain(await self._granting.grant(_form(body), _address(request)))
         except TokenError as refused:
             told = {
                 "error": refused.error,
@@ -249,6 +248,10 @@ async def _read(request: Request, model: type[W]) -> W:
         raise InvalidParameter(first_wrong(error, "body")) from None
     except ValueError:
         raise MalformedRequest("the body is no JSON") from None
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
 
 
 def _form(body: bytes) -> dict[str, str]:

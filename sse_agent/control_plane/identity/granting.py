@@ -13,6 +13,7 @@ from sse_agent.control_plane.engine import Engine
 from sse_agent.control_plane.identity import assertions, keys
 from sse_agent.control_plane.identity.audit import Audit
 from sse_agent.control_plane.identity.identities import Identity, Key
+from sse_agent.control_plane.identity.limits import TokenRequests
 from sse_agent.control_plane.identity.registry import Registry
 from sse_agent.control_plane.problems import AgentDeleted, InvalidParameter, InvalidProof, Unauthenticated, UnknownAgent
 from sse_agent.control_plane.tokens import Audience, Tokens
@@ -58,9 +59,11 @@ class Granting:
         self._audit = audit
         self._clock = clock
         self._issuer = issuer
+        self._requests = TokenRequests(clock)
 
-    async def grant(self, form: dict[str, str]) -> dict[str, Any]:
-        """The answer of RFC 6749, 5.1. Raises TokenError."""
+    async def grant(self, form: dict[str, str], address: str) -> dict[str, Any]:
+        """The answer of RFC 6749, 5.1, to that address. Raises TokenError, TooManyRequests."""
+        self._requests.from_address(address)
         if "grant_type" not in form:
             raise TokenError("invalid_request", "grant_type is missing")
         if form["grant_type"] != GRANT_TYPE:
@@ -101,6 +104,7 @@ class Granting:
                 continue
             if not claims.get("iss") == claims.get("sub") == identity.client_id:
                 raise _refused("the assertion: its iss and sub are not the clientId")
+            self._requests.by_client(identity.client_id)
             await self._spend(identity.client_id, claims)
             return key
         raise _refused(f"the assertion: {refused}")
