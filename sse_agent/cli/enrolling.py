@@ -22,7 +22,7 @@ from sse_agent.clock import Clock, SystemClock
 from sse_agent.config import Joining, origin_of
 from sse_agent.credentials import AccessTokens, MachineKey, key
 from sse_agent.enrolment import Enrolled, NotEnrolled, Pending, Refused, Registry, Ticket
-from sse_agent.errors import CannotStart, ExitCode, TryAgain
+from sse_agent.errors import CannotStart, ExitCode, Parked, TryAgain
 from sse_agent.identity import Identity
 from sse_agent.retry import NOT_NOW
 from sse_agent.transport import trust
@@ -237,6 +237,9 @@ async def confirmed(tokens: AccessTokens, clock: Clock, *, on_pending: Callable[
             is_told = True
         except NotEnrolled as refused:
             raise CannotStart(refused.reason, ExitCode.WRONG_CONFIGURATION) from None
+        except Parked as over:
+            message = f"{over.reason}, for ever; enrol this machine as a new one: sse-agent enroll --again"
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
         except TryAgain as other:
             trouble, wait_s = other, NOT_NOW.wait_s(failures, at_least_s=other.retry_after_s)
             failures += 1

@@ -228,7 +228,7 @@ def test_tokens_are_renewed_with_the_stream_and_no_command_is_lost_doubled_or_ou
         assert agent.stop() == 0
 
 
-def test_an_agent_that_was_deleted_parks_and_after_a_restart_is_not_known_any_more(tmp_path: Path) -> None:
+def test_an_agent_that_was_deleted_parks_and_after_a_restart_without_a_token_too(tmp_path: Path) -> None:
     with premises(tmp_path) as there:
         there.enrolled()
         agent, services = there.agent(), there.services()
@@ -237,9 +237,11 @@ def test_an_agent_that_was_deleted_parks_and_after_a_restart_is_not_known_any_mo
         services.delete()
         assert "deleted" in agent.wait_for("agent.parked")["reason"]
         assert agent.stop() == 0
+        done = there.script("enroll")
+        assert (done.returncode, "this agent was deleted" in done.stderr, "--again" in done.stderr) == (78, True, True)
         mark = agent.mark()
         agent.start()
-        assert "does not accept this machine's key" in agent.wait_for("stream.lost", after=mark)["reason"]
+        assert "deleted" in agent.wait_for("agent.parked", after=mark)["reason"]
         assert agent.stop() == 0
 
 

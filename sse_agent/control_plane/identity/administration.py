@@ -138,7 +138,8 @@ class Administration:
         def change(identity: Identity) -> Identity:
             if identity.status == "deleted":
                 return identity
-            ended = {"status": "deleted", "waiting": None, "next_key": None, "key_version": identity.key_version + 1}
+            # The keys stay, so that whoever has one can be told.
+            ended = {"status": "deleted", "waiting": None, "key_version": identity.key_version + 1}
             return identity.model_copy(update=ended)
 
         # The identity first: it gives no new token then, whatever happens in between; a repetition does the rest.

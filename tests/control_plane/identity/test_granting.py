@@ -95,9 +95,11 @@ async def test_nobody_gets_a_token_with_another_key(open_office: Office) -> None
     machine, other = await open_office.enrolled(), await open_office.enrolled()
     forged = Machine(ISSUER, client_id=machine.client_id)
     stolen = Machine(ISSUER, key=other.key, client_id=machine.client_id)
+    nobody = await open_office.grant(Machine(ISSUER, client_id="never-there"))
     for one in (forged, stolen):
         answer = await open_office.grant(one)
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+        assert answer.json() == nobody.json(), "a stranger does not find out which agents there are"
     mixed = grant_form(machine.assertion(open_office.clock.now()))
     answer = await open_office.client.post("/api/v1/token", data={**mixed, "client_id": other.client_id})
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
