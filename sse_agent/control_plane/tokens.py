@@ -19,12 +19,14 @@ from joserfc.jwk import KeySet, OKPKey
 
 from sse_agent.clock import Clock
 from sse_agent.control_plane.documents import Conflict, Documents
-from sse_agent.control_plane.problems import Unauthenticated, Unavailable
+from sse_agent.control_plane.problems import InvalidParameter, Unauthenticated, Unavailable
 
 ALGORITHM = "Ed25519"
 _KIND, _KEY = "signing-keys", "current"
 _SKEW_S = 5.0
 """Between the clocks of two instances."""
+SIZE = 7168
+"""Of a token, in bytes. It travels in a header, and many boxes take 8 KiB of all headers together."""
 LOOK_AGAIN_S = 2.0
 """The least time between two looks for keys: whoever makes names of keys up costs one read in that."""
 _OLD_S = 60.0
@@ -76,7 +78,7 @@ class Tokens:
         return {"keys": [key.as_dict(private=False) for key in self._keys.keys]}
 
     def mint(self, audience: Audience, subject: str, life_s: float, **claims: Any) -> tuple[str, datetime]:
-        """A token, and when it ends."""
+        """A token, and when it ends. Raises InvalidParameter if what it names is too much for a header."""
         now = self._clock.now()
         until = now + timedelta(seconds=life_s)
         key = self._keys.keys[-1]
@@ -89,7 +91,13 @@ class Tokens:
             "jti": uuid4().hex,
             **claims,
         }
-        return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, members, key, algorithms=[ALGORITHM]), until
+        token = jwt.encode({"alg": ALGORITHM, "kid": key.kid}, members, key, algorithms=[ALGORITHM])
+        if len(token) > SIZE:
+            raise InvalidParameter(
+                f"body: the token would take {len(token)} bytes, and a header of a request holds {SIZE} of it: "
+                'name fewer agents, or all of them ("*")'
+            )
+        return token, until
 
     async def look_again(self, after_s: float = LOOK_AGAIN_S) -> None:
         """What other instances made of the keys, if the last look is that long ago. Raises Unavailable."""
