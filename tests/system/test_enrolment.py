@@ -296,6 +296,29 @@ def test_a_lost_key_is_replaced_by_a_code_that_is_bound_to_the_agent_and_its_jou
         assert agent.stop() == 0
 
 
+def test_an_agent_that_runs_takes_a_new_key_once_it_is_confirmed_though_nobody_waits_for_that(tmp_path: Path) -> None:
+    with premises(tmp_path) as there:
+        there.enrolled()
+        before, agent = there.identity, there.agent()
+        agent.start()
+        agent.wait_for("stream.connected")
+        terminal = there.terminal("enroll", "--again")
+        terminal.shows("Pairing code")
+        terminal.types(there.code(clientId=before["clientId"]))
+        terminal.shows("Ctrl-C ends the waiting alone")
+        terminal.interrupts()
+        assert terminal.ended() == 75
+        assert there.identity == before
+        there.services().carry_out("HEARTBEAT")
+        mark = agent.mark()
+        there.confirm(fingerprint(terminal.seen))
+        assert agent.wait_for("agent.key_rotated", after=mark)["fingerprint"] == fingerprint(terminal.seen)
+        agent.wait_for("stream.connected", after=mark, resumed=True)
+        assert (there.identity["clientId"], there.identity != before) == (before["clientId"], True)
+        assert sorted(path.name for path in there.state.glob("*key*")) == ["key.json"]
+        assert agent.stop() == 0
+
+
 def test_a_running_agent_gets_another_key_and_goes_on_as_the_same(tmp_path: Path) -> None:
     with premises(tmp_path) as there:
         there.enrolled()
