@@ -237,7 +237,8 @@ class Registry:
             if now is not None:
                 self._ahead = now - self._clock.now()
             reason = (
-                "the control plane does not accept this machine's key: it was refused, deleted or replaced"
+                "the control plane does not accept this machine's key: it was refused, deleted or replaced, or nobody "
+                "confirmed it in time"
                 f"{self._and_clock()}; what to do: docs/how-to/enroll-an-agent.md"
             )
             return NotEnrolled(reason) if now is None else NotEnrolledOrWrongTime(reason, now=now)

@@ -280,7 +280,8 @@ async def confirmed(tokens: AccessTokens, clock: Clock, *, on_pending: Callable[
                 on_pending()
             is_told = True
         except NotEnrolled as refused:
-            raise CannotStart(refused.reason, ExitCode.WRONG_CONFIGURATION) from None
+            message = f"{refused.reason}. With a new code: sse-agent enroll --again"
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
         except Parked as over:
             message = f"{over.reason}, for ever; enrol this machine as a new one: sse-agent enroll --again"
             raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None

@@ -358,7 +358,8 @@ async def test_a_refusal_ends_the_waiting(tmp_path: Path) -> None:
     there = Waiting(tmp_path, Pending("not yet"), NotEnrolled("it was refused"))
     ended = await there.ends()
     assert ended is not None
-    assert (ended.exit_code, str(ended)) == (ExitCode.WRONG_CONFIGURATION, "it was refused")
+    assert ended.exit_code is ExitCode.WRONG_CONFIGURATION
+    assert str(ended) == "it was refused. With a new code: sse-agent enroll --again"
 
 
 async def test_a_network_that_is_away_is_waited_for(tmp_path: Path) -> None:

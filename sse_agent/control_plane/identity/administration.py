@@ -124,8 +124,7 @@ class Administration:
             nonlocal was_waiting
             _check_there(identity)
             was_waiting = identity.waiting is not None
-            status = "refused" if identity.key is None else identity.status
-            return identity.model_copy(update={"waiting": None, "status": status})
+            return identity.without_waiting()
 
         if await self._registry.change(client_id, change) is None:
             raise UnknownAgent

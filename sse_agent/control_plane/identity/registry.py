@@ -35,7 +35,7 @@ class Registry:
         """As it is now."""
         doubts = self._doubts
         found = await self._documents.document(KIND, client_id)
-        identity = None if found is None else Identity.model_validate_json(found.body)
+        identity = None if found is None else self._decoded(found.body)
         if doubts == self._doubts:
             # Else it may be older than what is known by now.
             self._remember(client_id, identity)
@@ -71,7 +71,7 @@ class Registry:
             if found is None:
                 return None
             before = Identity.model_validate_json(found.body)
-            after = change(before)
+            after = change(before.at(self._clock.now()))
             if after == before:
                 return after
             if after.waiting is not None and before.waiting is None:
@@ -96,7 +96,7 @@ class Registry:
             for document in page:
                 if document.key > last:
                     return found
-                found[document.key] = Identity.model_validate_json(document.body)
+                found[document.key] = self._decoded(document.body)
             if len(page) < _PAGE:
                 return found
             after = page[-1].key
@@ -108,8 +108,13 @@ class Registry:
             marks = await self._documents.documents(WAITING, after=after, limit=_PAGE)
             for mark in marks:
                 identity = await self.find(mark.key)
-                if identity is not None and identity.waiting is not None:
+                if identity is None:
+                    continue
+                if identity.waiting is not None:
                     found.append(identity)
+                else:
+                    # What has waited too long is written down as refused, and its mark goes.
+                    await self.change(mark.key, lambda known: known)
             if len(marks) < _PAGE:
                 break
             after = marks[-1].key
@@ -137,6 +142,9 @@ class Registry:
         remembered = self._memory.get(client_id)
         identity = remembered[1] if remembered is not None else await self.find(client_id)
         return identity is None or identity.status != "active" or identity.key_version != key_version
+
+    def _decoded(self, body: bytes) -> Identity:
+        return Identity.model_validate_json(body).at(self._clock.now())
 
     async def _mark(self, client_id: str) -> None:
         found = await self._documents.document(WAITING, client_id)
