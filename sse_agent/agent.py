@@ -15,12 +15,21 @@ from sse_agent.board import FAILED_KEPT, Board, Upload
 from sse_agent.carrier import Pace, Ways
 from sse_agent.clock import Clock, timestamp
 from sse_agent.config import Settings, origin_of
-from sse_agent.credentials import AccessTokens, FixedToken, key
+from sse_agent.credentials import AccessTokens, FixedToken, Succession, key
 from sse_agent.desk import Desk
 from sse_agent.dispatcher import Dispatcher
 from sse_agent.enrolment import Registry
 from sse_agent.errors import Parked, TryAgain
-from sse_agent.events import AgentStarted, AgentStopped, AgentStopping, Feed, JournalTrouble, KeyUnused, MessageShown
+from sse_agent.events import (
+    AgentStarted,
+    AgentStopped,
+    AgentStopping,
+    Feed,
+    JournalTrouble,
+    KeyRotated,
+    KeyUnused,
+    MessageShown,
+)
 from sse_agent.files import AllowedFolders
 from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, tries, uploads, wishes
 from sse_agent.localapi import LocalApi, status_of
@@ -151,7 +160,12 @@ async def _credential(settings: Settings, clock: Clock, feed: Feed, stack: Async
     # Not the stream's own context: whoever is handed one may change it.
     registry = Registry(settings.control_plane_url, trust(settings.ca_file), clock)
     await stack.enter_async_context(registry)
-    return AccessTokens(own, registry.grant, clock, client_id=enrolled.client_id, issuer=enrolled.issuer)
+    succession = Succession(
+        settings.state_dir, enrolled.client_id, lambda fingerprint: feed.emit(KeyRotated(fingerprint=fingerprint))
+    )
+    return AccessTokens(
+        own, registry.grant, clock, client_id=enrolled.client_id, issuer=enrolled.issuer, succession=succession
+    )
 
 
 def _wire(

@@ -71,7 +71,7 @@ class ChatLog:
 
     async def lines(self, client_id: str, request: Request, limit: Limit = 200) -> Response:
         """The newest lines of its chat, oldest first."""
-        self._access.require_viewer(request.headers).require("watch", client_id)
+        (await self._access.require_viewer(request.headers)).require("watch", client_id)
         theirs = await self._theirs(client_id, limit)
         ours = await self._ours(client_id, limit)
         newest = sorted([*theirs, *ours], key=lambda line: line.at)[-limit:]

@@ -26,6 +26,7 @@ from sse_agent.control_plane.bells import Bells, agent_topic, command_topic
 from sse_agent.control_plane.chatlog import ChatLog
 from sse_agent.control_plane.engine import Engine, Report
 from sse_agent.control_plane.identity import parts as identity
+from sse_agent.control_plane.identity.registry import Registry
 from sse_agent.control_plane.ordering import Ordering
 from sse_agent.control_plane.page import Page
 from sse_agent.control_plane.problems import MethodNotAllowed, Unavailable
@@ -83,6 +84,7 @@ class _Ringing:
         self.viewers: Viewers | None = None
         """Comes later: it reads from the engine that tells this."""
         self.courier: Courier | None = None
+        self.registry: Registry | None = None
 
     def queue_changed(self, client_id: str) -> None:
         self._bells.ring(agent_topic(client_id))
@@ -101,6 +103,15 @@ class _Ringing:
             self.courier.reported(client_id, report)
         if report.type == EventType.CLIENT_DISCONNECTED:
             self._attendance.left(client_id)
+
+    def identity_changed(self, client_id: str) -> None:
+        if self.registry is not None:
+            self.registry.doubt(client_id)
+
+    def missed(self) -> None:
+        if self.registry is not None:
+            self.registry.doubt_all()
+        self._bells.ring_all()
 
 
 class _Server(uvicorn.Server):
@@ -151,7 +162,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
     attendance = Attendance(clock, settings.heartbeat_seconds)
     tokens = {client_id: token.get_secret_value() for client_id, token in settings.agent_tokens.items()}
     ringing = _Ringing(bells, attendance)
-    engine = _engine(settings, clock, ringing, bells, attendance)
+    engine = _engine(settings, clock, ringing, attendance)
     await engine.open()
     viewers = ringing.viewers = Viewers(engine, attendance, clock)
     forgetting: list[Callable[[], Awaitable[None]]] = []
@@ -169,6 +180,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
                 services=settings.services,
                 on_change=lambda client_id: bells.ring(agent_topic(client_id)),
             )
+            ringing.registry = parts.registry
             streams = Streams(engine, parts.access, bells, attendance, clock, settings.heartbeat_seconds)
             secret = settings.tus_hook_secret.get_secret_value() if settings.tus_hook_secret else None
             admission = Admission(engine, parts.tokens, clock, settings.upload_token_seconds)
@@ -208,7 +220,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
 
 
 def _engine(
-    settings: Settings, clock: Clock, ringing: _Ringing, bells: Bells, attendance: Attendance
+    settings: Settings, clock: Clock, ringing: _Ringing, attendance: Attendance
 ) -> "SqliteEngine | RedisEngine":
     if settings.redis_url is None:
         return SqliteEngine(settings.database, clock, ringing, queue_limit=settings.queue_limit)
@@ -216,7 +228,14 @@ def _engine(
     from sse_agent.control_plane.redis import RedisEngine
 
     url = settings.redis_url.get_secret_value()
-    engine = RedisEngine(url, clock, ringing, queue_limit=settings.queue_limit, missed=bells.ring_all)
+    engine = RedisEngine(
+        url,
+        clock,
+        ringing,
+        queue_limit=settings.queue_limit,
+        identity_changed=ringing.identity_changed,
+        missed=ringing.missed,
+    )
     attendance.on_held = engine.share(attendance, settings.heartbeat_seconds)
     return engine
 

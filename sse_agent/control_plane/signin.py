@@ -106,8 +106,11 @@ class SignIn:
 
     async def make_link(self, request: Request) -> Response:
         """For whom the service says; the same key again makes another link."""
-        self._access.require_service(request.headers)
-        link = await self.link(_parsed(Grant, await read_body(request, _BODY_LIMIT)))
+        await self._access.require_service(request.headers)
+        grant = _parsed(Grant, await read_body(request, _BODY_LIMIT))
+        # What is too much for a token must be told to whoever asks for the link, not to the person who follows it.
+        self._mint(grant, TOKEN_LIFE_S)
+        link = await self.link(grant)
         return _json(link, 201)
 
     async def sign_in(self, request: Request) -> Response:
@@ -165,9 +168,7 @@ class SignIn:
     def _answer(self, session: Session, status: int, *, sets_cookie: bool) -> Response:
         grant = session.grant
         left_s = (session.ends_at - self._clock.now()).total_seconds()
-        token, until = self._tokens.mint(
-            Audience.VIEWER, grant.subject, min(TOKEN_LIFE_S, left_s), agents=grant.agents, scopes=grant.scopes
-        )
+        token, until = self._mint(grant, min(TOKEN_LIFE_S, left_s))
         told = SignedIn(
             token=token,
             expires_at=timestamp(until),
@@ -186,6 +187,10 @@ class SignIn:
                 samesite="strict",
             )
         return answer
+
+    def _mint(self, grant: Grant, life_s: float) -> tuple[str, datetime]:
+        """Raises InvalidParameter if it names too many agents."""
+        return self._tokens.mint(Audience.VIEWER, grant.subject, life_s, agents=grant.agents, scopes=grant.scopes)
 
     def _require_own_page(self, headers: Mapping[str, str], *, is_needed: bool) -> None:
         """Only a page of ours may use the cookie, or sign somebody in. Raises NotAllowed."""

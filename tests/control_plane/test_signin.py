@@ -179,6 +179,21 @@ def test_what_is_no_secret_is_refused_without_being_repeated(running: Plane, bod
         assert "short" not in answer.text
 
 
+def test_a_grant_that_no_header_could_carry_is_refused_when_the_link_is_asked_for(running: Plane) -> None:
+    def made(path: str, count: int, size: int) -> httpx.Response:
+        names = [f"{number:04}{'x' * (size - 4)}" for number in range(count)]
+        return running.ask("POST", path, json={"subject": "ada", "agents": names, "scopes": ["watch"]})
+
+    for path, count, size in ((LINKS, 1000, 10), ("/api/v1/viewer-tokens", 100, 128)):
+        refused = made(path, count, size)
+        assert (refused.status_code, slug(refused)) == (422, "invalid-parameter")
+        assert "name fewer agents" in refused.json()["detail"]
+        assert len(refused.text) < 500
+    token = made("/api/v1/viewer-tokens", 100, 46).json()["token"]
+    assert 6500 < len(token) <= 7168
+    assert running.client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
 def test_agents_make_no_links(running: Plane) -> None:
     agent = running.fresh()
     headers = {"Authorization": agent.headers["Authorization"]}
