@@ -6,9 +6,9 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -165,8 +165,6 @@ async def _serve(settings: Settings, clock: Clock) -> None:
     engine = _engine(settings, clock, ringing, attendance)
     await engine.open()
     viewers = ringing.viewers = Viewers(engine, attendance, clock)
-    forgetting: list[Callable[[], Awaitable[None]]] = []
-    beside = [asyncio.create_task(_prune(engine, clock, forgetting)), asyncio.create_task(viewers.run())]
     try:
         await engine.enlist(tokens)
         # Listening comes first: tokens name the address, if no other is set.
@@ -200,9 +198,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
                 engine, engine, parts.access, parts.audit, clock, allows_private=settings.webhook_private_addresses
             )
             ringing.courier = hooks.courier
-            forgetting += [auditing.prune, hooks.courier.prune]
             hooks.endpoints.add_to(rest)
-            beside.append(asyncio.create_task(hooks.courier.run()))
             signin = SignIn(engine, parts.tokens, parts.access, clock, settings.issuer or _url(settings, listener))
             signin.add_to(rest)
             ChatLog(engine, engine, parts.access, clock).add_to(rest)
@@ -210,13 +206,27 @@ async def _serve(settings: Settings, clock: Clock) -> None:
             viewing = Viewing(engine, parts.access, viewers, bells, clock, settings.heartbeat_seconds)
             app = ControlPlane(streams, viewing, Page(), rest)
             server = _Server(_uvicorn(settings, app), bells, _url(settings, listener), await _greeting(signin))
-            async with _copying(engine, settings, clock):
+            pruning = _prune(engine, clock, [auditing.prune, hooks.courier.prune])
+            async with _copying(engine, settings, clock), _beside(viewers.run(), hooks.courier.run(), pruning):
                 await server.serve(sockets=[listener])
             await hooks.delivery.close()
     finally:
-        for task in beside:
-            task.cancel()
         await engine.close()
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """They run until the block ends. One that ends by a bug ends the block: whoever started us starts us anew.
+
+    Without it the page would stand still, or webhooks wait, and all else look well.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 def _engine(
@@ -300,7 +310,7 @@ def _url(settings: Settings, listener: socket.socket) -> str:
 
 
 async def _prune(engine: Engine, clock: Clock, more: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """`more`: what else forgets; it may be filled later."""
+    """`more`: what else forgets."""
     while True:
         await clock.sleep(PRUNE_EVERY_S)
         try:
