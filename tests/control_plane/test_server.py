@@ -57,7 +57,7 @@ INTACT = "import sys; from sse_agent import cli; sys.exit(cli.main(['control-pla
 def running(
     database: Path, program: str = INTACT, umask: int = 0o022, *, ends_itself: bool = False
 ) -> Iterator[tuple[str, Path]]:
-    """Where it listens, and the file that it logs to; stopped after the block, or waited for until it ends with 75 by itself."""
+    """Where it listens, and the file that it logs to; stopped after the block, or waited for until it ends itself."""
     settings = {
         "PORT": "0",
         "DATABASE": str(database),
