@@ -14,7 +14,7 @@ from sse_agent.control_plane.engine import Engine
 from sse_agent.control_plane.identity.audit import Audit
 from sse_agent.control_plane.problems import InvalidParameter
 from sse_agent.control_plane.receiving import first_wrong
-from sse_agent.control_plane.requests import read_body
+from sse_agent.control_plane.requests import idempotency_key, read_body
 from sse_agent.control_plane.webhooks import addresses
 from sse_agent.control_plane.webhooks.courier import Courier
 from sse_agent.control_plane.webhooks.lane import LOG
@@ -69,6 +69,7 @@ class Endpoints:
     async def make(self, request: Request) -> Response:
         """It gets what is reported from now on."""
         by = self._access.require_service(request.headers)
+        key = idempotency_key(request.headers)
         try:
             wanted = WebhookWanted.model_validate_json(await read_body(request, BODY_LIMIT), by_name=False)
             addresses.check(wanted.url, allows_private=self._allows_private)
@@ -76,7 +77,8 @@ class Endpoints:
             raise InvalidParameter(first_wrong(error, "the body")) from None
         except addresses.NotThere as error:
             raise InvalidParameter(f"url: {error}") from None
-        made = await self._registry.make(wanted, await self._engine.feed_end())
+        position = await self._engine.feed_end()
+        made = await self._registry.make(wanted, position, None if key is None else f"{by}\n{key}")
         await self._audit.note("webhook-made", by=by, webhook=made.id)
         self._courier.look_again(made.id)
         return json_answer(_with_secret(made), 201)

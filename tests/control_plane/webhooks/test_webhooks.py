@@ -51,6 +51,22 @@ def test_what_is_reported_after_it_was_made_arrives_once_signed_under_the_messag
         assert first["data"]["message"]["payload"]["text"] == "text 0"
 
 
+def test_the_same_key_makes_one_webhook_which_the_second_answer_names(tmp_path: Path) -> None:
+    with both(tmp_path) as (there, app):
+        wanted = {"url": app.url, "types": ["MESSAGE"]}
+        first = there.ask("POST", "/api/v1/webhooks", key="w1", json=wanted)
+        assert first.status_code == 201
+        again = there.ask("POST", "/api/v1/webhooks", key="w1", json={"types": ["MESSAGE"], "url": app.url})
+        assert (again.status_code, slug(again)) == (409, "webhook-exists")
+        assert first.json()["id"] in again.json()["detail"]
+        other = there.ask("POST", "/api/v1/webhooks", key="w1", json={"url": app.url})
+        assert (other.status_code, slug(other)) == (422, "idempotency-key-reused")
+        assert len(there.ask("GET", "/api/v1/webhooks").json()["webhooks"]) == 1
+        wrong = there.ask("POST", "/api/v1/webhooks", key="two words", json=wanted)
+        assert (wrong.status_code, slug(wrong)) == (422, "invalid-parameter")
+        assert there.ask("POST", "/api/v1/webhooks", key="w2", json=wanted).status_code == 201
+
+
 def test_only_what_was_asked_for_is_sent(tmp_path: Path) -> None:
     with both(tmp_path) as (there, app):
         mine, other = there.fresh(), there.fresh()
