@@ -16,15 +16,13 @@ from sse_agent.clock import Clock, parse_timestamp, timestamp
 from sse_agent.control_plane.documents import Conflict, Document, Documents
 from sse_agent.control_plane.problems import IdempotencyKeyReused, Problem
 from sse_agent.control_plane.records import Record
-from sse_agent.messages import Name, Wire
+from sse_agent.messages import EventType, Name, Wire
 
 WEBHOOKS, WAITING, POSITIONS = "webhooks", "webhook-waiting", "webhook-positions"
 OLD_SECRET_LASTS = timedelta(hours=24)
 MOST_WEBHOOKS = 100
 KEPT = timedelta(days=30)
 """How long a dead letter can still be sent again."""
-
-EventName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 
 
 class UnknownWebhook(Problem):
@@ -48,7 +46,7 @@ class WebhookWanted(Wire):
     """What a service asks for. Empty lists: everything. `progress_seconds`: 0 sends no UPLOAD_PROGRESS."""
 
     url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-    types: list[EventName] = Field(default_factory=list, max_length=50)
+    types: list[EventType] = Field(default_factory=list, max_length=50)
     agents: list[Name] = Field(default_factory=list, max_length=1000)
     progress_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
 
@@ -81,13 +79,17 @@ class WebhookKept(Webhook):
 
 
 class Waiting(Record):
-    """A delivery that failed. `body` is what is sent; `state` `dead`: it is not tried any more."""
+    """A delivery that failed. `body` is what is sent; `state` `dead`: it is not tried any more.
+
+    `tries` decides when it is tried again, and begins anew when somebody does that by hand; `sent` counts all of them.
+    """
 
     message_id: str
     n: int
     type: str
     body: str
     tries: int
+    sent: int = 0
     next_at: str
     reason: str
     state: Literal["waiting", "dead"] = "waiting"
@@ -213,7 +215,7 @@ class Registry:
 
 
 def _refuse_repeated(before: WebhookKept, wanted: WebhookWanted) -> NoReturn:
-    if WebhookWanted.model_validate(before.model_dump(include=set(WebhookWanted.model_fields)), by_name=True) != wanted:
+    if before.model_dump(include=set(WebhookWanted.model_fields)) != wanted.model_dump():
         raise IdempotencyKeyReused
     raise WebhookExists(before.id)
 
