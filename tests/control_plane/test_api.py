@@ -15,7 +15,7 @@ import pytest
 from sse_agent.control_plane import server
 from sse_agent.control_plane.problems import Problem, Rejected
 from sse_agent.control_plane.settings import PREFIX, Settings
-from tests.doubles.planes import Plane, plane, slug
+from tests.doubles.planes import SERVICE, Plane, plane, slug
 
 LIMIT = 20
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "control-plane.md"
@@ -120,7 +120,7 @@ def test_whoever_waits_for_a_command_gets_the_outcome_and_the_replies(running: P
 
 def test_tokens_cannot_act_for_each_other(running: Plane) -> None:
     agent, other = running.fresh(), running.fresh()
-    service, as_json = {"Authorization": "Bearer service-token"}, {"Accept": "application/json"}
+    service, as_json = {"Authorization": f"Bearer {SERVICE}"}, {"Accept": "application/json"}
     for method, path, headers in (
         ("GET", f"{other.path}/stream?wait=0", {**agent.headers, **as_json}),
         ("POST", f"{other.path}/messages", agent.headers),

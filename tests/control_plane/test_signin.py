@@ -214,7 +214,7 @@ def test_the_subcommand_prints_a_link_that_works(running: Plane) -> None:
     with browser(running) as page:
         answer = page.post(SESSIONS, json={"secret": ran.stdout.strip().partition("#signin=")[2]})
         assert answer.json()["subject"] == "grace"
-    environment[f"{PREFIX}SERVICE_TOKEN"] = "another"
+    environment[f"{PREFIX}SERVICE_TOKEN"] = "another-token-than-that"
     ran = subprocess.run(
         [*command, "--url", url], env=environment, capture_output=True, text=True, timeout=30, check=False
     )
