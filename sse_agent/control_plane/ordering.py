@@ -139,12 +139,15 @@ def _real(order: CommandOrder, key: str) -> CommandOrder:
 def _read(body: bytes) -> CommandOrder:
     try:
         order = CommandOrder.model_validate(pydantic_core.from_json(body, allow_inf_nan=False))
-        if order.expires_at is not None:
-            parse_timestamp(order.expires_at)
     except ValidationError as error:
         raise InvalidParameter(receiving.first_wrong(error, "command")) from None
     except ValueError as error:
         raise MalformedRequest(str(error)[:300]) from None
+    if order.expires_at is not None:
+        try:
+            parse_timestamp(order.expires_at)
+        except ValueError as error:
+            raise InvalidParameter(f"expiresAt: {error}") from None
     _check(order)
     return order
 

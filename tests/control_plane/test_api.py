@@ -168,12 +168,14 @@ def test_every_refusal_is_a_problem_document(running: Plane) -> None:
         ),
         (running.ask("POST", commands, key="k", headers=as_json, content="{"), 400, "malformed-request"),
         (running.order(agent, type="lower"), 422, "invalid-parameter"),
+        (running.order(agent, expiresAt="tomorrow"), 422, "invalid-parameter"),
         (running.order(agent, type="UPLOAD_PAUSE", payload={"fileId": 1}), 422, "invalid-payload"),
         (running.ask("GET", "/api/v1/commands/x", params={"wait": "nan"}), 422, "invalid-parameter"),
         (running.ask("GET", f"{agent.path}/messages", params={"after": 2**63}), 422, "invalid-parameter"),
         (agent.report(agent.envelope("NOTE", {}), key="other"), 422, "idempotency-key-mismatch"),
     ):
         assert (answer.status_code, slug(answer)) == (status, name)
+    assert running.order(agent, expiresAt="tomorrow").json()["detail"].startswith("expiresAt: expected RFC 3339")
     # Nothing of that was queued, and a type that is not known here is the agent's to judge.
     assert running.ask("GET", agent.path).json()["queue"]["latest"].endswith("/0")
     assert running.order(agent, type="FROM_THE_FUTURE").status_code == 202
