@@ -100,12 +100,19 @@ class KeyUnused(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamReset(Event):
-    """The control plane does not know our cursor; the whole state is reported again."""
+    """The control plane does not know our cursor, or let this machine in again; the whole state is reported again."""
 
     name: ClassVar[str] = "stream.reset"
     level: ClassVar[str] = "warning"
     reason: str
     cursor: str
+
+    @property
+    def cause(self) -> str:
+        """The reason in words, for people."""
+        if self.reason == "readmitted":
+            return "the control plane let this machine in again"
+        return f"the control plane lost our place ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,7 +299,7 @@ SENTENCES: dict[type[Event], Callable[[Any, str, datetime], str]] = {
     events.KeyUnused: lambda event, *_: (
         f"this machine is enrolled as {event.enrolled_as}, but SSE_AGENT_TOKEN is set, and counts more than its key"
     ),
-    events.StreamReset: lambda event, *_: f"the control plane lost our place ({event.reason}); all is reported again",
+    events.StreamReset: lambda event, *_: f"{event.cause}; all is reported again",
     events.AgentParked: lambda event, *_: f"parked: {event.reason}; next try in {duration(event.wait_s)}",
     events.CommandReceived: _received,
     events.CommandRepeated: lambda event, *_: f"command received again, answered again ({event.command_id})",

@@ -111,6 +111,13 @@ def test_text_names_the_file_also_where_the_event_does_not() -> None:
     ]
 
 
+def test_a_reset_after_a_readmission_is_no_loss_of_the_control_planes() -> None:
+    (lost,) = written(events.StreamReset("journal-lost", "k/1"), style="text")
+    (let_in,) = written(events.StreamReset("readmitted", "k/1"), style="text")
+    assert "the control plane lost our place (journal-lost); all is reported again" in lost
+    assert "the control plane let this machine in again; all is reported again" in let_in
+
+
 def test_who_cancelled_is_told_and_it_is_no_trouble() -> None:
     lines = written(
         events.UploadCancelled("f", "big.bin", 2048, 0, here=False, actor="Anna\x1b[2J"),

@@ -16,7 +16,11 @@ WITHIN_S = 60
 def openapi() -> dict[str, Any]:
     """The document. Starts a control plane on a free port, and ends it."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"PORT": "0", "DATABASE": str(Path(folder) / "control-plane.db"), "SERVICE_TOKEN": "unused"}
+        settings = {
+            "PORT": "0",
+            "DATABASE": str(Path(folder) / "control-plane.db"),
+            "SERVICE_TOKEN": "unused-but-long-enough",
+        }
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         process = subprocess.Popen(
             [sys.executable, "-m", "sse_agent", "control-plane"],

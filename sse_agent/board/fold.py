@@ -88,7 +88,7 @@ class Board(Registry):
         self.connection = Connection("parked", since, "", event.reason, now + event.wait_s)
 
     def _reset(self, event: events.StreamReset, now: float, _: datetime) -> None:
-        text = f"the control plane lost our place ({event.reason}); everything is reported again"
+        text = f"{event.cause}; everything is reported again"
         self._troubles["reset"] = Trouble(text, is_error=False, until=now + NOTICE_S)
 
     # --- uploads ---

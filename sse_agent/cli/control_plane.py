@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from sse_agent.cli import backups, link
 from sse_agent.cli.arguments import Subcommands
+from sse_agent.cli.tables import shown_text
 from sse_agent.errors import CannotStart, ExitCode
 
 ABOUT = """\
@@ -38,13 +39,15 @@ def add(commands: Subcommands) -> None:
 def run(_: argparse.Namespace) -> int:
     """Serve until a signal comes. Raises CannotStart."""
     try:
-        from sse_agent.control_plane import server
+        from sse_agent.control_plane import server, settings
     except ImportError as error:
         message = (
             f"the control plane needs the package's extra `control-plane` ({error.name} is missing); in the checkout:\n"
             f"  {sys.executable} -m pip install '.[control-plane]'"
         )
         raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+    for line in settings.misspelt():
+        print(f"sse-agent control-plane: {shown_text(line)}", file=sys.stderr)
     return server.main()
 
 

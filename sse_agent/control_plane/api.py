@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 
 from sse_agent.clock import Clock, timestamp
@@ -34,21 +33,14 @@ from sse_agent.control_plane.problems import (
     UnknownUpload,
 )
 from sse_agent.control_plane.records import AgentRecord, CommandRecord, Record, UploadRecord
-from sse_agent.control_plane.requests import read_body
-from sse_agent.messages import BATCH_BYTES_LIMIT, COMMAND_LIMIT, Wire
+from sse_agent.control_plane.requests import idempotency_key, read_body
+from sse_agent.messages import BATCH_BYTES_LIMIT, COMMAND_LIMIT
 
 WAIT_LIMIT_S = 60.0
 PAGE_LIMIT = 1000
 _NAME = re.compile(r"[A-Za-z0-9._~-]{1,128}")
-_KEY = StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")
 
 Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
-
-
-class IdempotencyKey(Wire):
-    """An `Idempotency-Key`; of a command it becomes the ID."""
-
-    key: Annotated[str, _KEY]
 
 
 class Api:
@@ -236,13 +228,10 @@ def _with(record: AgentRecord, enrolment: dict[str, Any] | None) -> AgentRecord:
 
 
 def _key(request: Request) -> str:
-    key = request.headers.get("idempotency-key")
-    if not key:
+    key = idempotency_key(request.headers)
+    if key is None:
         raise IdempotencyKeyMissing
-    try:
-        return IdempotencyKey(key=key).key
-    except ValidationError:
-        raise InvalidParameter("an Idempotency-Key is 1 to 128 visible ASCII characters") from None
+    return key
 
 
 def _digest(what: str, client_id: str, body: bytes) -> bytes:

@@ -149,12 +149,13 @@ def _parsed(body: bytes) -> Any:
 def _read(value: Any) -> CommandOrder:
     try:
         order = CommandOrder.model_validate(value)
-        if order.expires_at is not None:
-            parse_timestamp(order.expires_at)
     except ValidationError as error:
         raise InvalidParameter(receiving.first_wrong(error, "command")) from None
-    except ValueError as error:
-        raise MalformedRequest(str(error)[:300]) from None
+    if order.expires_at is not None:
+        try:
+            parse_timestamp(order.expires_at)
+        except ValueError as error:
+            raise InvalidParameter(f"expiresAt: {error}") from None
     _check(order)
     return order
 

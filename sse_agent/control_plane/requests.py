@@ -1,16 +1,33 @@
-"""Bodies of requests, within bounds of size and time."""
+"""Bodies of requests, within bounds of size and time, and their keys."""
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from sse_agent.control_plane.problems import MalformedRequest, RequestTimeout, TooLarge, UnsupportedMediaType
+from sse_agent.control_plane.problems import (
+    InvalidParameter,
+    MalformedRequest,
+    RequestTimeout,
+    TooLarge,
+    UnsupportedMediaType,
+)
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 BODY_WITHIN_S = 30.0
+_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def idempotency_key(headers: Mapping[str, str]) -> str | None:
+    """The `Idempotency-Key`; None if there is none. Raises InvalidParameter."""
+    key = headers.get("idempotency-key") or None
+    if key is not None and not _KEY.fullmatch(key):
+        raise InvalidParameter("an Idempotency-Key is 1 to 128 visible ASCII characters")
+    return key
 
 
 def canonical(value: Any) -> bytes:

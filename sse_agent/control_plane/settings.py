@@ -1,13 +1,15 @@
 """What whoever runs a control plane decides. Read from the environment, once, at start."""
 
+import difflib
 import ipaddress
 import json
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -20,12 +22,22 @@ _PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 SERVICE = "service"
 """The name of the service whose token has none."""
 _HELP = "Every setting is explained in docs/reference/control-plane.md."
+SHORTEST_SECRET = 16
+_ONE_FOR_THE_AGENT = f"{PREFIX}URL"
+
+
+_TOO_SHORT = (
+    f"fewer than {SHORTEST_SECRET} characters can be guessed; this makes one that can't: "
+    "python3 -c 'import secrets; print(secrets.token_hex(32))'"
+)
 
 
 class Settings(BaseSettings):
     """Frozen; handed out piece by piece by server.py."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     host: str = Field(default="127.0.0.1", description="The address to listen on. Other than loopback only with TLS.")
     port: int = Field(default=8787, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
@@ -68,6 +80,20 @@ class Settings(BaseSettings):
     tls_certificate: Path | None = Field(default=None, description="PEM file: the certificate and its chain.")
     tls_key: Path | None = Field(default=None, description="PEM file: the certificate's key.")
 
+    @field_validator("service_token", "tus_hook_secret")
+    @classmethod
+    def _cannot_be_guessed(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(_TOO_SHORT)
+        return secret
+
+    @field_validator("service_tokens")
+    @classmethod
+    def _none_can_be_guessed(cls, tokens: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for token in tokens.values():
+            cls._cannot_be_guessed(token)
+        return tokens
+
     @model_validator(mode="after")
     def _tokens_are_tokens(self) -> "Settings":
         tokens = [self.service_token, *self.service_tokens.values(), *self.agent_tokens.values()]
@@ -77,7 +103,7 @@ class Settings(BaseSettings):
         if any(" " in token for token in plain):
             raise ValueError("a token has no spaces")
         if SERVICE in self.service_tokens:
-            raise ValueError(f"{SERVICE} is the name of SERVICE_TOKEN: give the others another one")
+            raise ValueError(f"{SERVICE} is the name of {PREFIX}SERVICE_TOKEN: give the others another one")
         if len(set(plain)) != len(plain):
             raise ValueError("two agents, or an agent and the service, have the same token")
         return self
@@ -93,11 +119,13 @@ class Settings(BaseSettings):
             or self.issuer != f"{parts.scheme}://{parts.netloc}{parts.path}"
             or not _PATH.fullmatch(parts.path)
         ):
-            raise ValueError("ISSUER is a URL without a slash at its end, such as https://control.example/agents")
+            raise ValueError(
+                f"{PREFIX}ISSUER is a URL without a slash at its end, such as https://control.example/agents"
+            )
         if parts.username is not None or not self.issuer.isascii() or not self.issuer.isprintable():
-            raise ValueError("ISSUER is a URL without a user's name, in ASCII")
+            raise ValueError(f"{PREFIX}ISSUER is a URL without a user's name, in ASCII")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise ValueError("ISSUER is https, unless it is loopback: agents send nothing else")
+            raise ValueError(f"{PREFIX}ISSUER is https, unless it is loopback: agents send nothing else")
         return self
 
     @property
@@ -109,9 +137,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _plain_http_stays_here(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("TLS_CERTIFICATE and TLS_KEY come together")
+            raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY come together")
         if self.tls_certificate is None and not _is_loopback(self.host):
-            raise ValueError("HOST is not loopback: give TLS_CERTIFICATE and TLS_KEY, or put a TLS proxy in front")
+            raise ValueError(
+                f"{PREFIX}HOST is not loopback: give {PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY, or leave it at "
+                "127.0.0.1 and put a TLS proxy in front"
+            )
         return self
 
 
@@ -143,6 +174,21 @@ def _expected(kind: str, words: str) -> str:
         return "expected names of 1 to 128 letters, digits and . _ ~ -"
     words = re.sub("^Input should be (?=greater|less)", "expected a number ", words.removeprefix("Value error, "))
     return words.replace("Input should be", "expected")
+
+
+def misspelt() -> list[str]:
+    """Words for each variable that looks like a setting of the control plane and is none."""
+    known = [name.upper() for name in Settings.model_fields]
+    found = []
+    for name in sorted(os.environ):
+        rest = name.upper().removeprefix(PREFIX)
+        if not name.upper().startswith(PREFIX) or name.upper() == _ONE_FOR_THE_AGENT or rest in known:
+            continue
+        close = difflib.get_close_matches(rest, known, 1)
+        found.append(
+            f"{name} is no setting, and changes nothing" + (f"; did you mean {PREFIX}{close[0]}?" if close else "")
+        )
+    return found
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,6 @@
 """The tokens of a control plane of the tests."""
 
-SERVICE = "service-token"
+SERVICE = "service-token-of-the-tests"
 
 
 def agent_token(client_id: str) -> str:

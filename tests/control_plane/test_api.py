@@ -15,7 +15,7 @@ import pytest
 from sse_agent.control_plane import server
 from sse_agent.control_plane.problems import Problem, Rejected
 from sse_agent.control_plane.settings import PREFIX, Settings
-from tests.doubles.planes import Plane, plane, slug
+from tests.doubles.planes import SERVICE, Plane, plane, slug
 
 LIMIT = 20
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "control-plane.md"
@@ -124,7 +124,7 @@ def test_whoever_waits_for_a_command_gets_the_outcome_and_the_replies(running: P
 
 def test_tokens_cannot_act_for_each_other(running: Plane) -> None:
     agent, other = running.fresh(), running.fresh()
-    service, as_json = {"Authorization": "Bearer service-token"}, {"Accept": "application/json"}
+    service, as_json = {"Authorization": f"Bearer {SERVICE}"}, {"Accept": "application/json"}
     for method, path, headers in (
         ("GET", f"{other.path}/stream?wait=0", {**agent.headers, **as_json}),
         ("POST", f"{other.path}/messages", agent.headers),
@@ -172,12 +172,14 @@ def test_every_refusal_is_a_problem_document(running: Plane) -> None:
         ),
         (running.ask("POST", commands, key="k", headers=as_json, content="{"), 400, "malformed-request"),
         (running.order(agent, type="lower"), 422, "invalid-parameter"),
+        (running.order(agent, expiresAt="tomorrow"), 422, "invalid-parameter"),
         (running.order(agent, type="UPLOAD_PAUSE", payload={"fileId": 1}), 422, "invalid-payload"),
         (running.ask("GET", "/api/v1/commands/x", params={"wait": "nan"}), 422, "invalid-parameter"),
         (running.ask("GET", f"{agent.path}/messages", params={"after": 2**63}), 422, "invalid-parameter"),
         (agent.report(agent.envelope("NOTE", {}), key="other"), 422, "idempotency-key-mismatch"),
     ):
         assert (answer.status_code, slug(answer)) == (status, name)
+    assert running.order(agent, expiresAt="tomorrow").json()["detail"].startswith("expiresAt: expected RFC 3339")
     # Nothing of that was queued, and a type that is not known here is the agent's to judge.
     assert running.ask("GET", agent.path).json()["queue"]["latest"].endswith("/0")
     assert running.order(agent, type="FROM_THE_FUTURE").status_code == 202

@@ -82,7 +82,7 @@ async def serve(folder: Path, *, is_secure: bool) -> AsyncIterator[Serving]:
         client = ssl.create_default_context()
         authority.configure_trust(client)
     files = {"tls_certificate": certificate, "tls_key": key} if is_secure else {}
-    settings = Settings.model_validate({"service_token": "service", **files})
+    settings = Settings.model_validate({"service_token": "service-token-of-the-test", **files})
     config = server._uvicorn(settings, Response("done"))
     config.load()
     there = Serving(0, client, ServerState())

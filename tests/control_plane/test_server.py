@@ -15,6 +15,7 @@ import pytest
 from sse_agent.control_plane.settings import PREFIX
 
 SECRET = "s3cr3t-0f-the-test"
+SERVICE = "service-token-of-the-test"
 WITHIN_S = 20.0
 # An engine with a bug whose words hold what it was given.
 BROKEN = f"""
@@ -62,7 +63,7 @@ def running(
         "PORT": "0",
         "DATABASE": str(database),
         "AGENT_TOKENS": json.dumps({"agent-1": "token-1"}),
-        "SERVICE_TOKEN": "service",
+        "SERVICE_TOKEN": SERVICE,
     }
     log = database.parent.parent / "log"
     with log.open("w") as errors:
@@ -99,7 +100,7 @@ def test_a_bug_is_told_once_by_kind_and_place_and_not_in_its_words(tmp_path: Pat
     }
     with running(tmp_path / "data" / "control-plane.db", BROKEN) as (url, log):
         # Each on a connection of its own: the server closes those on which it met a bug.
-        for path, headers in (("", {"Authorization": "Bearer service"}), ("/agent-1/stream", speaker)):
+        for path, headers in (("", {"Authorization": f"Bearer {SERVICE}"}), ("/agent-1/stream", speaker)):
             answer = httpx.get(f"{url}/api/v1/agents{path}", headers=headers, timeout=WITHIN_S, trust_env=False)
             assert answer.status_code == 500
             assert SECRET not in answer.text

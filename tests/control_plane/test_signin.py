@@ -11,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 from fastapi import FastAPI
 from pydantic import SecretStr, ValidationError
 
+from sse_agent import cli
 from sse_agent.control_plane.identity import parts
 from sse_agent.control_plane.problems import LinkNotValid
 from sse_agent.control_plane.settings import PREFIX, Settings
@@ -238,10 +240,35 @@ def test_the_subcommand_prints_a_link_that_works(running: Plane) -> None:
     with browser(running) as page:
         answer = page.post(SESSIONS, json={"secret": ran.stdout.strip().partition("#signin=")[2]})
         assert answer.json()["subject"] == "grace"
-    environment[f"{PREFIX}SERVICE_TOKEN"] = "another"
+    environment[f"{PREFIX}SERVICE_TOKEN"] = "another-token-than-that"
     ran = subprocess.run(
         [*command, "--url", url], env=environment, capture_output=True, text=True, timeout=30, check=False
     )
     assert (ran.returncode, ran.stdout) == (75, "")
     assert "answered 401" in ran.stderr
     assert "another" not in ran.stderr
+
+
+def test_where_its_certificate_is_a_private_one_the_subcommand_says_so_and_can_be_told_what_to_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority, files = trustme.CA(), {name: tmp_path / f"{name}.pem" for name in ("ca", "certificate", "key")}
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(files["ca"]))
+    issued.cert_chain_pems[0].write_to_path(str(files["certificate"]))
+    issued.private_key_pem.write_to_path(str(files["key"]))
+    monkeypatch.setenv(f"{PREFIX}SERVICE_TOKEN", SERVICE)
+    monkeypatch.delenv("SSE_AGENT_CA_FILE", raising=False)
+    with plane(tmp_path, tls_certificate=files["certificate"], tls_key=files["key"]) as there:
+        command = ["control-plane", "link", "--url", str(there.client.base_url)]
+        assert cli.main(command) == 75
+        told = capsys.readouterr().err
+        assert "certificate was not accepted" in told
+        assert "--ca-file" in told
+        assert "is it running" not in told
+        assert cli.main([*command, "--ca-file", str(files["ca"])]) == 0
+        monkeypatch.setenv("SSE_AGENT_CA_FILE", str(files["ca"]))
+        assert cli.main(command) == 0
+        assert capsys.readouterr().out.count("#signin=") == 2
+    assert cli.main(command) == 75
+    assert "does not answer (no connection: connection refused); is it running" in capsys.readouterr().err

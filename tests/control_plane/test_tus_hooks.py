@@ -10,7 +10,7 @@ import pytest
 
 from tests.doubles.planes import Agent, Plane, plane, slug
 
-SECRET = "hook-secret"
+SECRET = "hook-secret-of-the-tests"
 
 
 @pytest.fixture(scope="module")

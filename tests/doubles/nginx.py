@@ -1,5 +1,6 @@
 """A real nginx as a process, with the configurations that the how-to pages show."""
 
+import os
 import re
 import socket
 import subprocess
@@ -65,8 +66,10 @@ def _started(folder: Path, port: int, http: str) -> Iterator[None]:
         f"    {name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     configuration = folder / "nginx.conf"
+    # Its workers keep large bodies in the folder, which is this user's alone.
+    user = "user root;\n" if os.geteuid() == 0 else ""
     configuration.write_text(
-        f"daemon off;\npid {folder}/nginx.pid;\nworker_processes 1;\nerror_log {folder}/error.log;\n"
+        f"{user}daemon off;\npid {folder}/nginx.pid;\nworker_processes 1;\nerror_log {folder}/error.log;\n"
         f"events {{ worker_connections 4096; }}\nhttp {{\n    access_log off;\n{paths}"
         f"{http}\n}}\n"
     )

@@ -18,7 +18,7 @@ import httpx
 from sse_agent.control_plane.settings import PREFIX
 
 WITHIN_S = 10.0
-SERVICE = "service-token"
+SERVICE = "service-token-of-the-tests"
 AGENTS = 60
 Event = dict[str, str]
 

@@ -1,6 +1,7 @@
 """Two instances on one Redis, each request to the other one in turn: together they keep the contract like one."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,6 +13,7 @@ from sse_agent.conformance.peer import Token
 from tests.conformance.balancing import balancing
 from tests.conformance.credentials import SERVICE, agent_token
 from tests.conformance.serving import INTACT, QUEUE, serving
+from tests.doubles.nginx import nginx
 from tests.doubles.redis_server import redis_server
 
 AGENT, SECOND = "agent-1", "agent-2"
@@ -59,3 +61,10 @@ async def test_two_that_share_nothing_are_found_out(tmp_path: Path, monkeypatch:
         async with balancing([one, other]) as balancer:
             found = await broken(balancer.url, ["messages", "fencing"])
     assert {"messages.repeated", "fencing.lower-epoch"} <= found.keys()
+
+
+async def test_through_nginx_as_the_page_shows_it_streams_keep_the_contract(tmp_path: Path) -> None:
+    with serving(tmp_path, INTACT, [AGENT, SECOND]) as one:
+        port = urlsplit(one).port or 0
+        with nginx(tmp_path / "nginx", [port, port]) as url:
+            assert await broken(url, ["stream"]) == {}

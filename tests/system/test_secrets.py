@@ -384,7 +384,7 @@ def _found(secret: str, text: str) -> bool:
 def _refused(folder: Path, arguments: list[str], **settings: str) -> tuple[int, str]:
     """Exit code and output of a command that ends by itself."""
     agent = agent_of("https://control.example.com", folder)
-    plane = {"SSE_AGENT_CONTROL_PLANE_SERVICE_TOKEN": "service", "SSE_AGENT_CONTROL_PLANE_PORT": "0"}
+    plane = {"SSE_AGENT_CONTROL_PLANE_SERVICE_TOKEN": "service-token-of-the-test", "SSE_AGENT_CONTROL_PLANE_PORT": "0"}
     environment = {name: text for name, text in os.environ.items() if not name.startswith("SSE_AGENT_")}
     done = subprocess.run(
         [sys.executable, "-m", "sse_agent", *arguments],

@@ -8,7 +8,7 @@ from sse_agent.control_plane import problems
 from sse_agent.control_plane.chat import UnknownChatCommand
 from sse_agent.control_plane.ordering import TooOften
 from sse_agent.control_plane.problems import Problem
-from sse_agent.control_plane.webhooks.registry import TooManyWebhooks, UnknownWebhook
+from sse_agent.control_plane.webhooks.registry import TooManyWebhooks, UnknownWebhook, WebhookExists
 
 Problems = tuple[type[Problem], ...]
 JSON = "application/json"
@@ -289,7 +289,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         _json(201, "WebhookMade"),
         takes={JSON: "WebhookWanted"},
         key=False,
-        problems=(TooManyWebhooks,),
+        problems=(TooManyWebhooks, WebhookExists, problems.IdempotencyKeyReused),
     ),
     ("GET", f"{API}/webhooks"): Operation("webhooks", "webhooks", Who.SERVICE, _json(200, "Webhooks")),
     ("DELETE", WEBHOOK): Operation("removeWebhook", "webhooks", Who.SERVICE, NOTHING, problems=(UnknownWebhook,)),

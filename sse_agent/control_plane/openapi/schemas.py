@@ -160,6 +160,7 @@ def _answers(ref: Ref) -> dict[str, Schema]:
     batch = {"type": "array", "items": {"type": "object", "required": ["id"]}, "minItems": 1}
     number = {"type": "integer", "minimum": 0}
     waiting = _object({"messageId": text, "n": number, "type": text, "tries": number, "nextAt": text, "reason": text})
+    waiting["properties"]["sent"] = number
     waiting["properties"]["state"] = {"enum": ["waiting", "dead"]}
     stored = {"type": "array", "items": {"type": "object"}}
     line = _object(

@@ -1,5 +1,6 @@
 """Webhooks on HTTP: services make them, look at what was sent, and send dead letters again."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pydantic_core
@@ -12,9 +13,9 @@ from sse_agent.control_plane.answers import json_answer
 from sse_agent.control_plane.documents import Documents
 from sse_agent.control_plane.engine import Engine
 from sse_agent.control_plane.identity.audit import Audit
-from sse_agent.control_plane.problems import InvalidParameter
+from sse_agent.control_plane.problems import AgentDeleted, InvalidParameter, UnknownAgent
 from sse_agent.control_plane.receiving import first_wrong
-from sse_agent.control_plane.requests import read_body
+from sse_agent.control_plane.requests import idempotency_key, read_body
 from sse_agent.control_plane.webhooks import addresses
 from sse_agent.control_plane.webhooks.courier import Courier
 from sse_agent.control_plane.webhooks.lane import LOG
@@ -69,6 +70,7 @@ class Endpoints:
     async def make(self, request: Request) -> Response:
         """It gets what is reported from now on."""
         by = await self._access.require_service(request.headers)
+        key = idempotency_key(request.headers)
         try:
             wanted = WebhookWanted.model_validate_json(await read_body(request, BODY_LIMIT), by_name=False)
             addresses.check(wanted.url, allows_private=self._allows_private)
@@ -76,10 +78,21 @@ class Endpoints:
             raise InvalidParameter(first_wrong(error, "the body")) from None
         except addresses.NotThere as error:
             raise InvalidParameter(f"url: {error}") from None
-        made = await self._registry.make(wanted, await self._engine.feed_end())
+        await self._require_agents(wanted.agents)
+        position = await self._engine.feed_end()
+        made = await self._registry.make(wanted, position, None if key is None else f"{by}\n{key}")
         await self._audit.note("webhook-made", by=by, webhook=made.id)
         self._courier.look_again(made.id)
         return json_answer(_with_secret(made), 201)
+
+    async def _require_agents(self, client_ids: Sequence[str]) -> None:
+        """Of an agent that is not there nothing would ever come. Raises InvalidParameter."""
+        for client_id in client_ids:
+            try:
+                await self._engine.agent(client_id)
+            except (UnknownAgent, AgentDeleted) as error:
+                why = f"agents: {client_id}: {error.title.lower()}; GET /api/v1/agents has those that there are"
+                raise InvalidParameter(why) from None
 
     async def all(self, request: Request) -> Response:
         """Without their secrets."""

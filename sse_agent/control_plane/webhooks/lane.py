@@ -108,6 +108,7 @@ class Lane:
         next_at = self._clock.now() + timedelta(seconds=after_s or 0.0)
         change = {
             "tries": tries,
+            "sent": _sent(delivery),
             "reason": outcome.reason,
             "next_at": timestamp(next_at),
             "state": "dead" if after_s is None else "waiting",
@@ -140,11 +141,16 @@ class Lane:
         line = {
             "messageId": delivery.message_id,
             "type": delivery.type,
-            "try": delivery.tries + 1,
+            "try": _sent(delivery),
             "status": outcome.status,
             "reason": outcome.reason,
         }
         await self._documents.append(f"{LOG}/{self._id}", pydantic_core.to_json(line))
+
+
+def _sent(delivery: Waiting) -> int:
+    """How often, with the try just now. What waits since before `sent` was counted has its tries alone."""
+    return max(delivery.sent, delivery.tries) + 1
 
 
 def _first(record: FeedRecord) -> Waiting:

@@ -1,10 +1,12 @@
 """Where to send what. A webhook is a document; so is each delivery that waits to be tried again."""
 
 import base64
+import hashlib
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 from uuid import uuid4
 
 import pydantic_core
@@ -12,9 +14,9 @@ from pydantic import Field, StringConstraints
 
 from sse_agent.clock import Clock, parse_timestamp, timestamp
 from sse_agent.control_plane.documents import Conflict, Document, Documents
-from sse_agent.control_plane.problems import Problem
+from sse_agent.control_plane.problems import IdempotencyKeyReused, Problem
 from sse_agent.control_plane.records import Record
-from sse_agent.messages import Name, Wire
+from sse_agent.messages import EventType, Name, Wire
 
 WEBHOOKS, WAITING, POSITIONS = "webhooks", "webhook-waiting", "webhook-positions"
 OLD_SECRET_LASTS = timedelta(hours=24)
@@ -22,11 +24,18 @@ MOST_WEBHOOKS = 100
 KEPT = timedelta(days=30)
 """How long a dead letter can still be sent again."""
 
-EventName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
-
 
 class UnknownWebhook(Problem):
     status, slug, title = 404, "unknown-webhook", "No webhook is called that"
+
+
+class WebhookExists(Problem):
+    """The same request again. The secret was told once; whoever missed it makes another."""
+
+    status, slug, title = 409, "webhook-exists", "A request with this key has made a webhook"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"it is {webhook_id}; if its secret got lost, POST /api/v1/webhooks/{webhook_id}/secret")
 
 
 class TooManyWebhooks(Problem):
@@ -37,7 +46,7 @@ class WebhookWanted(Wire):
     """What a service asks for. Empty lists: everything. `progress_seconds`: 0 sends no UPLOAD_PROGRESS."""
 
     url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-    types: list[EventName] = Field(default_factory=list, max_length=50)
+    types: list[EventType] = Field(default_factory=list, max_length=50)
     agents: list[Name] = Field(default_factory=list, max_length=1000)
     progress_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
 
@@ -70,13 +79,17 @@ class WebhookKept(Webhook):
 
 
 class Waiting(Record):
-    """A delivery that failed. `body` is what is sent; `state` `dead`: it is not tried any more."""
+    """A delivery that failed. `body` is what is sent; `state` `dead`: it is not tried any more.
+
+    `tries` decides when it is tried again, and begins anew when somebody does that by hand; `sent` counts all of them.
+    """
 
     message_id: str
     n: int
     type: str
     body: str
     tries: int
+    sent: int = 0
     next_at: str
     reason: str
     state: Literal["waiting", "dead"] = "waiting"
@@ -92,19 +105,32 @@ class Registry:
         self._documents = documents
         self._clock = clock
 
-    async def make(self, wanted: WebhookWanted, position: int) -> WebhookKept:
-        """A new webhook, which gets what is reported behind `position`. Raises TooManyWebhooks."""
-        if len(await self.all()) >= MOST_WEBHOOKS:
-            raise TooManyWebhooks
+    async def make(self, wanted: WebhookWanted, position: int, request: str | None = None) -> WebhookKept:
+        """A new webhook, which gets what is reported behind `position`.
+
+        `request` names what asks for it: the same one again makes no other, as long as the first is there. Raises
+        TooManyWebhooks, WebhookExists, IdempotencyKeyReused.
+        """
         made = WebhookKept(
             **wanted.model_dump(),
-            id=uuid4().hex,
+            id=uuid4().hex if request is None else hashlib.sha256(request.encode()).hexdigest()[:32],
             made_at=timestamp(self._clock.now()),
             secrets=[new_secret()],
         )
-        # Its position first: without one it would begin with everything that was ever reported.
-        await self._documents.put(POSITIONS, made.id, b"%d" % position, version=0)
-        await self._documents.put(WEBHOOKS, made.id, _json(made), version=0)
+        there = await self.all()
+        for before in there:
+            if before.id == made.id:
+                _refuse_repeated(before, wanted)
+        if len(there) >= MOST_WEBHOOKS:
+            raise TooManyWebhooks
+        # Its position first: without one it would begin with everything that was ever reported. In conflict an earlier
+        # try came this far, and its position holds.
+        with suppress(Conflict):
+            await self._documents.put(POSITIONS, made.id, b"%d" % position, version=0)
+        try:
+            await self._documents.put(WEBHOOKS, made.id, _json(made), version=0)
+        except Conflict:
+            _refuse_repeated(_webhook(await self._found(made.id)), wanted)
         return made
 
     async def all(self) -> Sequence[WebhookKept]:
@@ -186,6 +212,12 @@ class Registry:
             except Conflict:
                 continue
             return changed
+
+
+def _refuse_repeated(before: WebhookKept, wanted: WebhookWanted) -> NoReturn:
+    if before.model_dump(include=set(WebhookWanted.model_fields)) != wanted.model_dump():
+        raise IdempotencyKeyReused
+    raise WebhookExists(before.id)
 
 
 def signing_secrets(webhook: WebhookKept, now: datetime) -> list[str]:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.control_plane.identity.machines import Machine, grant_form
-from tests.doubles.planes import Agent, Plane, eventually, plane, slug
+from tests.doubles.planes import SERVICE, Agent, Plane, eventually, plane, slug
 
 ISSUER = "https://control.example"
 
@@ -167,6 +167,6 @@ def test_no_secret_is_in_the_log_or_the_arguments(running: Plane) -> None:
     broken = running.client.post("/api/v1/token", data=grant_form("x" * 5000))
     assert broken.status_code == 401
     arguments = Path(f"/proc/{running._process.pid}/cmdline").read_bytes().decode()
-    for secret in (agent.token, "service-token"):
+    for secret in (agent.token, SERVICE):
         assert secret not in running.log
         assert secret not in arguments

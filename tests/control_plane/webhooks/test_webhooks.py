@@ -51,6 +51,22 @@ def test_what_is_reported_after_it_was_made_arrives_once_signed_under_the_messag
         assert first["data"]["message"]["payload"]["text"] == "text 0"
 
 
+def test_the_same_key_makes_one_webhook_which_the_second_answer_names(tmp_path: Path) -> None:
+    with both(tmp_path) as (there, app):
+        wanted = {"url": app.url, "types": ["MESSAGE"]}
+        first = there.ask("POST", "/api/v1/webhooks", key="w1", json=wanted)
+        assert first.status_code == 201
+        again = there.ask("POST", "/api/v1/webhooks", key="w1", json={"types": ["MESSAGE"], "url": app.url})
+        assert (again.status_code, slug(again)) == (409, "webhook-exists")
+        assert first.json()["id"] in again.json()["detail"]
+        other = there.ask("POST", "/api/v1/webhooks", key="w1", json={"url": app.url})
+        assert (other.status_code, slug(other)) == (422, "idempotency-key-reused")
+        assert len(there.ask("GET", "/api/v1/webhooks").json()["webhooks"]) == 1
+        wrong = there.ask("POST", "/api/v1/webhooks", key="two words", json=wanted)
+        assert (wrong.status_code, slug(wrong)) == (422, "invalid-parameter")
+        assert there.ask("POST", "/api/v1/webhooks", key="w2", json=wanted).status_code == 201
+
+
 def test_only_what_was_asked_for_is_sent(tmp_path: Path) -> None:
     with both(tmp_path) as (there, app):
         mine, other = there.fresh(), there.fresh()
@@ -81,16 +97,20 @@ def test_what_failed_is_tried_again_and_holds_up_nothing_behind_it(tmp_path: Pat
 
 def test_what_waits_can_be_sent_again_by_hand(tmp_path: Path) -> None:
     with both(tmp_path) as (there, app):
-        app.answers, app.headers = [503], {"Retry-After": "3600"}
+        app.answers, app.headers = [503, 500], {"Retry-After": "3600"}
         webhook = made(there, app)
         tell(there.fresh(), "text")
         app.until(1)
         eventually(lambda: len(waiting(there, webhook)) == 1)
         (failed,) = waiting(there, webhook)
         path = f"/api/v1/webhooks/{webhook['id']}/waiting"
-        assert there.ask("POST", f"{path}/{failed['n']}/retry").status_code == 202
-        app.until(2)
+        for came in (2, 3):
+            assert there.ask("POST", f"{path}/{failed['n']}/retry").status_code == 202
+            app.until(came)
+            eventually(lambda: [one["reason"] for one in waiting(there, webhook)] != [failed["reason"]])
         eventually(lambda: waiting(there, webhook) == [])
+        log = there.ask("GET", f"/api/v1/webhooks/{webhook['id']}/deliveries").json()["deliveries"]
+        assert [(line["try"], line["status"]) for line in log] == [(1, 503), (2, 500), (3, 204)]
         assert slug(there.ask("POST", f"{path}/{failed['n']}/retry")) == "invalid-parameter"
 
 
@@ -178,6 +198,15 @@ def test_an_unfit_url_is_refused(tmp_path: Path, url: str) -> None:
         answer = there.ask("POST", "/api/v1/webhooks", json={"url": url})
         assert (answer.status_code, slug(answer)) == (422, "invalid-parameter")
         assert "secret" not in answer.text
+
+
+def test_a_type_or_an_agent_that_does_not_exist_is_refused_for_nothing_would_ever_come(tmp_path: Path) -> None:
+    with both(tmp_path) as (there, app):
+        for member, value in (("types", "NOPE"), ("agents", "nobody")):
+            answer = there.ask("POST", "/api/v1/webhooks", json={"url": app.url, member: [value]})
+            assert (answer.status_code, slug(answer)) == (422, "invalid-parameter")
+            assert answer.json()["detail"].startswith(f"{member}: ")
+        assert there.ask("GET", "/api/v1/webhooks").json()["webhooks"] == []
 
 
 def test_where_private_addresses_are_not_allowed_a_name_of_this_machine_gets_nothing(tmp_path: Path) -> None:
