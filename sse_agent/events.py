@@ -99,6 +99,17 @@ class KeyUnused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SettingUnknown(Event):
+    """A name in the environment or a settings file is no setting, and is not heeded; `meant` may be, or is empty."""
+
+    name: ClassVar[str] = "agent.setting_unknown"
+    level: ClassVar[str] = "warning"
+    setting: str
+    place: str
+    meant: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamReset(Event):
     """The control plane does not know our cursor; the whole state is reported again."""
 

@@ -299,6 +299,7 @@ SENTENCES: dict[type[Event], Callable[[Any, str, datetime], str]] = {
     events.KeyUnused: lambda event, *_: (
         f"this machine is enrolled as {event.enrolled_as}, but SSE_AGENT_TOKEN is set, and counts more than its key"
     ),
+    events.SettingUnknown: lambda event, *_: str(config.Unknown(event.setting, event.place, event.meant)),
     events.StreamReset: lambda event, *_: f"the control plane lost our place ({event.reason}); all is reported again",
     events.AgentParked: lambda event, *_: f"parked: {event.reason}; next try in {duration(event.wait_s)}",
     events.CommandReceived: _received,

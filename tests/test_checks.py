@@ -201,6 +201,14 @@ def test_settings_files_that_others_can_write_are_a_warning(tmp_path: Path) -> N
     assert machine.settings_files([file]).state is State.WARNING
 
 
+def test_each_name_that_is_no_setting_is_a_warning_with_what_may_be_meant() -> None:
+    near, far = config.Unknown("log_levle", "s.toml", "log_level"), config.Unknown("extra", "s.toml", "")
+    assert [(one.state, one.name, one.found, one.advice) for one in machine.unknown_settings([near, far])] == [
+        (State.WARNING, "settings", "log_levle in s.toml is no setting", "did you mean log_level?"),
+        (State.WARNING, "settings", "extra in s.toml is no setting", "take it out; docs/reference/settings.md has all"),
+    ]
+
+
 # --- the control plane ---
 
 

@@ -36,7 +36,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, Any]]:
     """What the agent would have been started with."""
     calls = []
 
-    async def run(settings: Settings, _: object, view: Any) -> None:
+    async def run(settings: Settings, _: object, view: Any, __: object) -> None:
         calls.append((settings, view))
 
     monkeypatch.setattr(agent, "run", run)

@@ -208,6 +208,11 @@ def token_in_a_file_that_others_can_write(scene: Scene) -> None:
     scene.set("TOKEN", None)
 
 
+def token_misspelt(scene: Scene) -> None:
+    scene.set("TOKNE", "token-of-the-test")
+    scene.set("TOKEN", None)
+
+
 def unreadable_settings(scene: Scene) -> None:
     settings_file(b'token = "t"\n', 0o000)(scene)
     scene.without_rights()
@@ -397,6 +402,7 @@ SETTINGS = [
     WrongStart("The control plane's URL is missing", setting("CONTROL_PLANE_URL", None)),
     WrongStart("The client ID is missing", setting("CLIENT_ID", None)),
     WrongStart("The token is missing", setting("TOKEN", None)),
+    WrongStart("The token's name is misspelt", token_misspelt),
     WrongStart("The allowed folders are missing", setting("ALLOWED_FOLDERS", None)),
     WrongStart("The URL has no scheme", setting("CONTROL_PLANE_URL", HOST)),
     WrongStart("The URL has another scheme", setting("CONTROL_PLANE_URL", f"ftp://{HOST}")),
@@ -427,6 +433,10 @@ SETTINGS = [
     WrongStart("The CA file is no PEM", ca_no_pem),
     WrongStart("A proxy variable can't be used", proxy_unusable),
 ]  # fmt: skip
+UNHEEDED = [
+    WrongStart("A name in the settings file is no setting", settings_file(b"max_concurent_uploads = 8\n"), None),
+    WrongStart("A name in the environment is no setting", setting("LOG_LEVLE", "debug"), None),
+]
 MACHINE = [
     WrongStart("An allowed folder is not there", folder_gone),
     WrongStart("An allowed folder is a file", folder_a_file),
@@ -469,6 +479,7 @@ ONLY_CHECK = [
 
 CASES: list[WrongStart] = [
     *SETTINGS,
+    *UNHEEDED,
     *MACHINE,
     *(WrongStart(title, spoil, None) for title, spoil in CONNECTING),
     *ONLY_RUN,
@@ -490,9 +501,13 @@ root's capabilities; the full disk is a real one of a single page.
 """
 PARTS = {
     "Settings": (SETTINGS, "`sse-agent run --headless` ends at once."),
+    "Settings that are none": (
+        UNHEEDED,
+        "The agent runs without them; this is the line of its log (`--log-format text`). `check` warns, too.",
+    ),
     "This machine": (MACHINE, "`sse-agent run --headless` ends at once."),
     "On connecting": (
-        [*(case for case in CASES if case.exit_code is None)],
+        [*(case for case in CASES if case.exit_code is None and case not in UNHEEDED)],
         "The agent runs on and tries again; this is the line of its log (`--log-format text`).",
     ),
     "On connecting, as `sse-agent check` tells it": (
