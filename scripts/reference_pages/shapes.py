@@ -55,6 +55,7 @@ SHAPES: dict[str, dict[str, str]] = {
         "outbox.pending": "* messages that wait to be sent",
         "outbox.dead": "* dead letters",
     },
+    "version": {"version": "of this program", "python": "the version of Python that runs it"},
     "uploads list": {
         **{f"uploads[].{name}": words for name, words in _UPLOAD.items()},
         "isComplete": "false if `--limit` left some out",
