@@ -7,7 +7,6 @@ import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from sse_agent.journal import opened
 from sse_agent.journal.lockfile import Lockfile
 from sse_agent.tus.session import Answer
 from tests.cli.wrong_starts import answering, problem
+from tests.doubles.plain_http import plain_http
 from tests.doubles.tus_server import Exchange, Proxy, TusServer
 
 NOW = datetime(2026, 11, 26, 10, 30, tzinfo=UTC)
@@ -385,28 +385,9 @@ def test_a_certificate_that_runs_out_soon_is_a_warning(tmp_path: Path) -> None:
     assert only(iter(found), "control plane: TLS").state is State.WARNING
 
 
-def speak_plainly(listening: socket.socket) -> None:
-    """Answer hellos in plain HTTP, and close in order: a reset could overtake the answer."""
-    with suppress(OSError):
-        while True:
-            connection, _ = listening.accept()
-            with connection, suppress(OSError):
-                connection.settimeout(10)
-                if connection.recv(65536):
-                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65536):
-                    pass
-
-
 def test_what_speaks_no_tls_fails_as_that(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=speak_plainly, args=(listening,), daemon=True)
-        thread.start()
-        found = of_plane(tmp_path, f"https://127.0.0.1:{listening.getsockname()[1]}")[-1]
-        # Wakes the accept, too.
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+    with plain_http() as port:
+        found = of_plane(tmp_path, f"https://127.0.0.1:{port}")[-1]
     assert (found.name, "does not speak TLS" in found.found) == ("control plane: TLS", True)
 
 

@@ -18,6 +18,7 @@ from sse_agent.messages import EnvelopeBytes
 from sse_agent.transport import BatchRefused, CommandStream, Speaker, Transport, Verdict, trust
 from tests.doubles.clock import FakeClock
 from tests.doubles.control_plane import PROBLEM, Request, control_plane
+from tests.doubles.plain_http import plain_http
 from tests.doubles.tus_server import Proxy
 
 ORIGIN = "https://control.example.com"
@@ -467,6 +468,14 @@ async def test_a_network_that_is_not_there_is_explained_in_words() -> None:
     async with transport_to("http://127.0.0.1:1") as transport:
         with pytest.raises(TryAgain, match="no connection"):
             await transport.post([message("a")])
+
+
+async def test_plain_http_where_tls_is_expected_is_told_as_that_and_not_as_a_matter_of_permission() -> None:
+    with plain_http() as port:
+        async with transport_to(f"https://127.0.0.1:{port}") as transport:
+            with pytest.raises(TryAgain) as raised:
+                await transport.post([message("a")])
+    assert raised.value.reason == "no connection: what answers there does not speak TLS, or breaks it off"
 
 
 @pytest.mark.parametrize("location", ["javascript:alert(1)", "http://[::1", "http://a:b/"])

@@ -24,6 +24,7 @@ from pathlib import Path
 import trustme
 
 from tests.cli.starter import Start, Starter
+from tests.doubles.plain_http import plain_http
 from tests.doubles.processes import _environment
 from tests.doubles.tus_server import Exchange, Proxy, TusServer
 
@@ -360,6 +361,11 @@ def served(script: Callable[[Exchange], None]) -> Callable[[Scene], None]:
     return lambda scene: scene.serve(script)
 
 
+def no_tls(scene: Scene) -> None:
+    """The address says https."""
+    scene.at(scene.stack.enter_context(plain_http()), "https")
+
+
 def clock_behind(scene: Scene) -> None:
     def answer(exchange: Exchange) -> None:
         date = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
@@ -460,6 +466,7 @@ CONNECTING: list[tuple[str, Callable[[Scene], None]]] = [
     ("A company inspects TLS", inspected),
     ("The certificate has run out", certificate("127.0.0.1", until=EXPIRED)),
     ("The certificate is another host's", certificate("other.example.com")),
+    ("https to a port that speaks plain http", no_tls),
     ("The token is not accepted", served(problem(401, "unauthenticated"))),
     ("The token is another agent's", served(problem(403, "not-allowed"))),
     ("A web server that is no control plane", served(NO_PAGE)),
