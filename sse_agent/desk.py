@@ -129,6 +129,7 @@ def summary(upload: Upload, live: Live = _nothing_live) -> Json:
         "pausedHere": upload.is_paused_here,
         "seconds": round(upload.seconds, 3),
         "createdAt": upload.created_at,
+        "sha256": upload.complete_sha256,
         "finishedAt": upload.finished_at,
     }
 

@@ -20,6 +20,7 @@ _UPLOAD = {
     "pausedHere": "whether it is paused here, by a person at this machine; else from afar",
     "seconds": "spent on it in all attempts",
     "createdAt": "when its command came",
+    "sha256": "of a complete one: the SHA-256 of what was sent, in 64 digits; else null",
     "finishedAt": "when it ended, or null",
 }
 _DONE = {

@@ -117,12 +117,14 @@ def show(options: argparse.Namespace) -> int:
     if more == "retryable":
         more = f"retryable: sse-agent uploads retry {upload['fileId']}"
     facts = {
-        "name": upload["fileName"],
+        "name": file_name(upload),
+        "file ID": upload["fileId"],
         "state": more if upload["state"] == UploadState.PAUSED else upload["state"] + (f" ({more})" if more else ""),
         "confirmed": f"{byte_count(upload['offset'])} of {byte_count(size) if size is not None else 'unknown'}",
         "sent": _sent(upload),
         "reason": upload["reason"] or "",
         "next try": next_try(upload["nextTryAt"], now).removeprefix("next try "),
+        "SHA-256": upload.get("sha256") or "",
         "error": f"{upload['code']}: {upload['message']}" if upload["code"] else "",
         "tus server": upload["endpoint"],
         "received": local_time(upload["createdAt"], now),

@@ -71,8 +71,9 @@ def test_a_length_that_is_none_is_named(sse_agent: Shell, limit: str) -> None:
 
 def test_one_upload_is_shown_with_its_attempts(sse_agent: Shell) -> None:
     told = sse_agent.says("uploads", "show", "f")
-    assert told[:5] == [
+    assert told[:6] == [
         "name        f.bin",
+        "file ID     f",
         "state       failed (retryable: sse-agent uploads retry f)",
         "confirmed   0 B of 2.00 KiB",
         "error       SERVER_REFUSED: the tus server refused the file",
@@ -89,9 +90,11 @@ def test_one_upload_is_shown_with_its_attempts(sse_agent: Shell) -> None:
 def test_people_read_local_time_and_programs_utc(tmp_path: Path, shell: Callable[[Path], Shell]) -> None:
     place = shell(fill(tmp_path / "one", upload("c"), complete("c")))
     told = {line.split("  ")[0]: line.split("  ")[-1] for line in place.says("uploads", "show", "c")}
+    assert told["SHA-256"].strip() == "0" * 64
     assert told["received"].strip() == told["ended"].strip() == "2026-11-22 19:30:00"
     assert place.says("uploads", "show", "c")[-1].startswith("2026-11-22 19:30:00  ")
     shown = place.json("uploads", "show", "c")
+    assert (shown["fileId"], shown["sha256"]) == ("c", "0" * 64)
     assert shown["createdAt"] == shown["finishedAt"] == shown["tries"][0]["endedAt"] == "2026-11-22T10:30:00.000Z"
 
 
@@ -104,8 +107,8 @@ def test_a_failed_upload_is_retryable_or_given_up_and_a_pause_is_from_here_or_fr
     listed = place.says("uploads", "list")
     assert listed[1].endswith("a.bin  (FILE_SHRUNK: the file became shorter; given up)")
     assert listed[2].endswith("a.bin  (paused from afar)")
-    assert place.says("uploads", "show", "f")[1] == "state       failed (given up)"
-    assert place.says("uploads", "show", "p")[1] == "state       paused from afar"
+    assert place.says("uploads", "show", "f")[2] == "state       failed (given up)"
+    assert place.says("uploads", "show", "p")[2] == "state       paused from afar"
 
 
 def test_a_state_that_is_none_is_answered_with_the_words_there_are(sse_agent: Shell) -> None:
