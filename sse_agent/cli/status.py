@@ -5,7 +5,7 @@ from typing import Any
 
 from sse_agent.cli.arguments import Subcommands, add_place, state_dir
 from sse_agent.cli.asking import ask
-from sse_agent.cli.tables import columns, print_json, print_lines, shown_text
+from sse_agent.cli.tables import columns, file_name, print_json, print_lines, shown_text
 from sse_agent.errors import ExitCode
 from sse_agent.lifecycle import UploadState
 from sse_agent.printable import byte_count, byte_share, duration
@@ -90,7 +90,7 @@ def _row(upload: dict[str, Any]) -> tuple[str, ...]:
         left = f"no bytes for {duration(upload['stalledSeconds'])}"
     # Never 100 % before it is over.
     percent = f"{min(99, sent * 100 // size)} %" if size else "0 %"
-    return percent, byte_share(sent, size), f"{byte_count(upload['rate'])}/s", left, upload["fileName"]
+    return percent, byte_share(sent, size), f"{byte_count(upload['rate'])}/s", left, file_name(upload)
 
 
 def _outbox(status: dict[str, Any]) -> list[str]:
