@@ -128,7 +128,7 @@ class Answers:
             if question.is_optional and text.lower() in ("", "none"):
                 return None
             try:
-                return question.judge(_with_scheme(question, text) if text else _refuse(question.needed))
+                return question.judge(_meant(question.name, text) if text else _refuse(question.needed))
             except (ValueError, CannotStart) as wrong:
                 print(f"  {shown_text(str(wrong))}")
 
@@ -210,9 +210,13 @@ def _refuse(reason: str) -> NoReturn:
     raise ValueError(reason)
 
 
-def _with_scheme(question: _Question, text: str) -> str:
+def _meant(name: str, text: str) -> str:
+    return with_scheme(text) if name in URLS else text
+
+
+def with_scheme(text: str) -> str:
     """What was typed, or, of an address without a scheme, the whole one if the person means that."""
-    meant = config.with_scheme(text) if question.name in URLS else None
+    meant = config.with_scheme(text)
     return meant if meant and is_yes(f"  Do you mean {shown_text(meant)}?", is_default=True) else text
 
 
