@@ -435,6 +435,12 @@ def _expected(item: Any) -> str:
         return "expected 1 to 128 letters, digits and . _ ~ -"
     if item["type"] == "too_short":
         return "expected a list of at least 1"
+    if item["type"].startswith("list_"):
+        return _EXPECTED_LIST
+    if item["type"].startswith("int_"):
+        return "expected a whole number"
+    if item["type"].startswith("float_"):
+        return "expected a number"
     words = str(item["msg"]).removeprefix("Value error, ")
     words = re.sub("^Input should be (?=greater|less)", "expected a number ", words)
     return words.replace("Input should be", "expected")

@@ -354,6 +354,8 @@ def not_now(response: httpx.Response, body: bytes, now: datetime) -> TryAgain:
         reason = f"something on the way answered {status} in the control plane's place (a login page or a proxy?)"
     elif status == 401:
         reason += ": the token was not accepted"
+    elif (status, slug) == (403, "not-allowed"):
+        reason += ": the token is not for this agent"
     kind = Unauthorized if status == 401 else NotAllowedNow if status in (403, 404) and slug else TryAgain
     return kind(reason, retry_after_s=wait_s)
 

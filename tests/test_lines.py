@@ -111,6 +111,13 @@ def test_text_names_the_file_also_where_the_event_does_not() -> None:
     ]
 
 
+def test_what_to_do_about_a_lost_stream_is_said_at_first_and_again_from_time_to_time() -> None:
+    lines = written(*(events.StreamLost("cut", 0.3, attempt) for attempt in range(22)), style="text")
+    told = [line.partition("cut; next try now")[2] for line in lines]
+    assert [attempt for attempt, rest in enumerate(told) if rest] == [1, 10, 20]
+    assert told[10] == "; what to do: sse-agent check"
+
+
 def test_who_cancelled_is_told_and_it_is_no_trouble() -> None:
     lines = written(
         events.UploadCancelled("f", "big.bin", 2048, 0, here=False, actor="Anna\x1b[2J"),

@@ -127,6 +127,11 @@ async def test_everything_else_is_not_now_of_the_kind_that_decides_what_comes_ne
     assert raised.value.reason
 
 
+async def test_a_token_of_another_agent_is_told_as_that() -> None:
+    with pytest.raises(NotAllowedNow, match="answered 403 not-allowed: the token is not for this agent"):
+        await posted(problem(403, "not-allowed"))
+
+
 async def test_a_portal_is_named_as_something_on_the_way_and_not_as_the_control_plane() -> None:
     for status in (200, 401, 403, 404, 500):
         with pytest.raises(TryAgain, match="login page"):

@@ -8,7 +8,7 @@ from sse_agent.cli.asking import ask
 from sse_agent.cli.tables import columns, file_name, print_json, print_lines, shown_text
 from sse_agent.errors import ExitCode
 from sse_agent.lifecycle import UploadState
-from sse_agent.printable import byte_count, byte_share, duration
+from sse_agent.printable import byte_count, byte_share, duration, next_try
 
 NOT_RUNNING = 3
 """As of `systemctl status`."""
@@ -62,7 +62,7 @@ def _head(status: dict[str, Any]) -> list[str]:
     elif connection["reason"]:
         how += f": {shown_text(connection['reason'])}"
     if connection["nextTrySeconds"] is not None:
-        how += f"; next try in {duration(connection['nextTrySeconds'])}"
+        how += f"; {next_try(connection['nextTrySeconds'])}"
     return [
         f"{client}: sse-agent {status['version']}, running for {duration(status['seconds'])}",
         f"  control plane  {shown_text(status['controlPlane'])}",

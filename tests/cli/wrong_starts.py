@@ -165,7 +165,7 @@ def normalised(output: str, scene: Scene) -> str:
     text = re.sub(r"(?<!localhost, )\b127\.0\.0\.1\b", HOST, text)
     text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-11-26T10:30:00Z", text)
     text = re.sub(r"damaged-\d{8}T\d{6}Z", "damaged-20261126T103000Z", text)
-    text = re.sub(r"next try in \d+ s", "next try in 1 s", text)
+    text = re.sub(r"next try (in \d+ s|now)", "next try in 1 s", text)
     text = re.sub(r"parked for \d+ s", "parked for 2 s", text)
     # OpenSSL's and argparse's words are not the same in all versions.
     text = re.sub(r"\[X509\W.*", "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found", text)
@@ -426,6 +426,7 @@ SETTINGS = [
     WrongStart("A command is not known", setting("COMMANDS", '["-LIST_FILE"]')),
     WrongStart("Commands with and without a minus", setting("COMMANDS", '["-LIST_FILES", "MESSAGE"]')),
     WrongStart("A number is out of range", setting("MAX_CONCURRENT_UPLOADS", "0")),
+    WrongStart("A number is none", setting("MAX_CONCURRENT_UPLOADS", "many")),
     WrongStart("A log level is not known", setting("LOG_LEVEL", "loud")),
     WrongStart("The settings file is not there", flags("--settings-file", "/home/ada/nowhere.toml")),
     WrongStart("The settings file is no TOML", settings_file(b"token: secret\n")),
@@ -435,6 +436,7 @@ SETTINGS = [
     WrongStart("A secret is typed as a flag", flags("--token", "token-of-the-test")),
     WrongStart("A flag is not known", flags("--colour", "red")),
     WrongStart("A subcommand is not known", lambda scene: None, command=("start",)),
+    WrongStart("A subcommand is misspelt", lambda scene: None, command=("runn",)),
     WrongStart("The CA file is not there", ca_gone),
     WrongStart("The CA file is no PEM", ca_no_pem),
     WrongStart("A proxy variable can't be used", proxy_unusable),
