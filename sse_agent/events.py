@@ -202,7 +202,10 @@ class PauseOverruled(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadStarted(Event):
-    """A worker carries it now. `offset`: confirmed when it was asked last; the tus server is asked now."""
+    """A worker carries it now. `offset`: confirmed when it was asked last; the tus server is asked now.
+
+    `attempt`: 1, and one more after each that failed, until one gets on again; `uploads show` lists all.
+    """
 
     name: ClassVar[str] = "upload.started"
     file_id: str
@@ -292,9 +295,9 @@ class UploadCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadEnded(Event):
-    """Failed. `detail` is for people at this machine only."""
+    """It failed. `detail` is for people at this machine only."""
 
-    name: ClassVar[str] = "upload.ended"
+    name: ClassVar[str] = "upload.failed"
     level: ClassVar[str] = "warning"
     file_id: str
     state: UploadState

@@ -221,7 +221,7 @@ def _uploading(event: events.UploadStarted, name: str, _: datetime) -> str:
 
 
 def _located(event: events.UploadLocated, name: str, _: datetime) -> str:
-    return f"{name}: resumes at {_of(event)}" if event.offset else f"{name}: begins anew, the tus server has none of it"
+    return f"{name}: goes on at {_of(event)}" if event.offset else f"{name}: begins anew, the tus server has none of it"
 
 
 def _of(event: events.UploadStarted | events.UploadLocated) -> str:

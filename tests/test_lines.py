@@ -102,7 +102,7 @@ def test_text_names_the_file_also_where_the_event_does_not() -> None:
         "big.bin: waiting at 1.00 KiB: 423 Locked; next try in 9 s (attempt 2)",
         "big.bin: next try in 5 min: its tus server is asked again then",
         "big.bin: uploading, 512 B of 2.00 KiB confirmed so far, attempt 2",
-        "big.bin: resumes at 1.00 KiB of 2.00 KiB",
+        "big.bin: goes on at 1.00 KiB of 2.00 KiB",
         "big.bin: queued: goes on at the next start, 2.00 KiB, 1.00 KiB of it confirmed",
         "big.bin: uploading, 1.00 KiB of 2.00 KiB confirmed so far",
         "big.bin: begins anew, the tus server has none of it",

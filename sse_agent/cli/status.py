@@ -75,7 +75,7 @@ def _uploads(status: dict[str, Any]) -> list[str]:
     counts = status["uploads"]
     line = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts.get(state)) or "none"
     if status["queuedBytes"]:
-        line += f"; {byte_count(status['queuedBytes'])} to go"
+        line += f"; {byte_count(status['queuedBytes'])} to send"
     if status["running"] and counts.get(UploadState.UPLOADING):
         line += f", {byte_count(status['rate'])}/s"
     active = columns([_row(upload) for upload in status.get("active", [])], right=(0, 1, 2, 3))

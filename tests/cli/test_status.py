@@ -42,7 +42,7 @@ def test_a_running_agent_is_shown_in_straight_columns_that_obey_no_name() -> Non
         "agent-1: sse-agent 0.1.0, running for 20 s",
         "  control plane  https://control.example.com",
         "                 connected for 10 s (sse)",
-        "  uploads        2 uploading, 1,200 complete; 3.00 GiB to go, 20.5 MiB/s",
+        "  uploads        2 uploading, 1,200 complete; 3.00 GiB to send, 20.5 MiB/s",
         "    73 %  2.93/4.00 KiB      40 B/s  27 s left  short.txt",
         "    50 %  1.00/2.00 GiB  20.5 MiB/s  50 s left  big\\x1b[2J\\n\\u202e.bin",
         "  outbox         1 message to send",
