@@ -15,7 +15,7 @@ from sse_agent.board import FAILED_KEPT, Board, Upload
 from sse_agent.carrier import Pace, Ways
 from sse_agent.clock import Clock, timestamp
 from sse_agent.config import Settings, Unknown, origin_of
-from sse_agent.credentials import AccessTokens, FixedToken, key
+from sse_agent.credentials import AccessTokens, FixedToken, Succession, key
 from sse_agent.desk import Desk
 from sse_agent.dispatcher import Dispatcher
 from sse_agent.enrolment import Registry
@@ -26,6 +26,7 @@ from sse_agent.events import (
     AgentStopping,
     Feed,
     JournalTrouble,
+    KeyRotated,
     KeyUnused,
     MessageShown,
     SettingUnknown,
@@ -165,7 +166,12 @@ async def _credential(settings: Settings, clock: Clock, feed: Feed, stack: Async
     # Not the stream's own context: whoever is handed one may change it.
     registry = Registry(settings.control_plane_url, trust(settings.ca_file), clock)
     await stack.enter_async_context(registry)
-    return AccessTokens(own, registry.grant, clock, client_id=enrolled.client_id, issuer=enrolled.issuer)
+    succession = Succession(
+        settings.state_dir, enrolled.client_id, lambda fingerprint: feed.emit(KeyRotated(fingerprint=fingerprint))
+    )
+    return AccessTokens(
+        own, registry.grant, clock, client_id=enrolled.client_id, issuer=enrolled.issuer, succession=succession
+    )
 
 
 def _wire(

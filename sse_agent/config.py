@@ -42,7 +42,7 @@ THEIRS = f"{PREFIX}CONTROL_PLANE_"
 UNKNOWN_TOLD, UNKNOWN_LENGTH = 20, 64
 SECRETS = ("token", "tus_token")
 JOURNAL = "journal.db"
-OWN = {JOURNAL, identity.IDENTITY, "key.json", "key-next.json"}
+OWN = {JOURNAL, identity.IDENTITY, identity.NEXT, "key.json", "key-next.json"}
 """Whoever has one of them in a folder has used it as a state directory."""
 _EXPECTED_LIST = 'expected a JSON list, such as ["/srv/outgoing", "/srv/scans"]'
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}

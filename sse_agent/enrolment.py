@@ -20,7 +20,7 @@ from pydantic import ValidationError
 import sse_agent
 from sse_agent.clock import Clock, parse_timestamp
 from sse_agent.config import origin_of
-from sse_agent.credentials import Grant, MachineKey, WrongTime
+from sse_agent.credentials import Grant, KeyRefused, MachineKey, WrongTime
 from sse_agent.errors import CannotStart, ExitCode, TryAgain
 from sse_agent.messages import Name, Wire
 from sse_agent.printable import duration, printable
@@ -50,7 +50,7 @@ class Pending(TryAgain):
     """A person has yet to compare the key's fingerprint, and to say yes."""
 
 
-class NotEnrolled(TryAgain):
+class NotEnrolled(KeyRefused):
     """The control plane says that this key is nobody's: refused, deleted, replaced or never known."""
 
 
@@ -237,7 +237,8 @@ class Registry:
             if now is not None:
                 self._ahead = now - self._clock.now()
             reason = (
-                "the control plane does not accept this machine's key: it was refused, deleted or replaced"
+                "the control plane does not accept this machine's key: it was refused, deleted or replaced, or nobody "
+                "confirmed it in time"
                 f"{self._and_clock()}; what to do: docs/how-to/enroll-an-agent.md"
             )
             return NotEnrolled(reason) if now is None else NotEnrolledOrWrongTime(reason, now=now)

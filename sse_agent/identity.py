@@ -1,7 +1,8 @@
 """What enrolment leaves on this machine, beside the journal: who this agent is. For its owner's eyes alone.
 
 `identity.json` says which agent of which control plane this is; the key that proves it is in a file of its own
-(credentials/key.py). Both are written whole or not at all.
+(credentials/key.py). Both are written whole or not at all. `identity-next.json` is an enrolment that waits to be
+confirmed while another one is in use (credentials/succession.py).
 """
 
 import os
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from sse_agent.errors import CannotStart, ExitCode
 from sse_agent.messages import Name, Wire
 
-IDENTITY = "identity.json"
+IDENTITY, NEXT = "identity.json", "identity-next.json"
 _LIMIT = 64 * 1024
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
@@ -31,7 +32,15 @@ class Identity(Wire):
 
 def read(state_dir: Path) -> Identity | None:
     """None if this machine was not enrolled. Raises CannotStart: 77 if it is not ours alone, 78 if it is damaged."""
-    path = state_dir / IDENTITY
+    return _read(state_dir / IDENTITY)
+
+
+def read_next(state_dir: Path) -> Identity | None:
+    """What waits to be confirmed beside it. Raises as `read`."""
+    return _read(state_dir / NEXT)
+
+
+def _read(path: Path) -> Identity | None:
     content = read_private(path, "identity")
     if content is None:
         return None
@@ -44,7 +53,21 @@ def read(state_dir: Path) -> Identity | None:
 
 def write(state_dir: Path, identity: Identity) -> None:
     """From now on this machine is enrolled. Raises CannotStart, 77."""
-    write_private(state_dir / IDENTITY, identity.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
+    write_private(state_dir / IDENTITY, _encoded(identity))
+
+
+def write_next(state_dir: Path, identity: Identity) -> None:
+    """That waits to be confirmed; what is in use stays. Raises CannotStart, 77."""
+    write_private(state_dir / NEXT, _encoded(identity))
+
+
+def forget_next(state_dir: Path) -> None:
+    """Nothing waits any more. Raises CannotStart, 77."""
+    remove(state_dir / NEXT)
+
+
+def _encoded(identity: Identity) -> bytes:
+    return identity.model_dump_json(by_alias=True, indent=1).encode() + b"\n"
 
 
 def read_private(path: Path, what: str) -> bytes | None:
@@ -102,6 +125,15 @@ def write_private(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def remove(path: Path) -> None:
+    """Gone; one that is not there is gone. Raises CannotStart, 77."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        why = (error.strerror or "its disk fails").lower()
+        raise CannotStart(f"{path} can't be removed: {why}", ExitCode.NOT_PERMITTED) from None
 
 
 def replace_lasting(source: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from sse_agent import identity
-from sse_agent.credentials import AccessTokens, MachineKey, key
+from sse_agent.credentials import AccessTokens, MachineKey, key, succession
 from sse_agent.errors import CannotStart, TryAgain
 from sse_agent.events import Feed, KeyRotated
 
@@ -34,7 +34,7 @@ class Rotation:
         async with self._lock:
             before = await self._tokens.current()
             try:
-                new = await anyio.to_thread.run_sync(key.to_enrol_with, self._state_dir)
+                new = await anyio.to_thread.run_sync(self._new)
                 await self._send(self._request(new))
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(self._settle, new)
@@ -44,6 +44,11 @@ class Rotation:
             self._feed.emit(KeyRotated(fingerprint=new.fingerprint))
             await self._tokens.refreshed(before)
             return new.fingerprint
+
+    def _new(self) -> MachineKey:
+        if succession.waiting(self._state_dir) is not None:
+            raise TryAgain("another new key waits to be confirmed; `sse-agent enroll` goes on with that")
+        return key.to_enrol_with(self._state_dir)
 
     def _request(self, new: MachineKey) -> dict[str, Any]:
         return {

@@ -264,6 +264,7 @@ OTHERS: dict[str, tuple[Callable[[Request], Awaitable[None]], type[TryAgain], st
     "another error": (with_json(400, {"error": "invalid_request\x1b[31m"}), TryAgain, r"invalid_request\x1b[31m"),
     "deleted": (with_problem(410, "agent-deleted"), Parked, "deleted"),
     "503": (with_problem(503, "unavailable"), TryAgain, "503"),
+    "too often": (with_problem(429, "too-many-requests"), TryAgain, "429 too-many-requests"),
     "no token": (with_json(200, {"token_type": "Bearer"}), TryAgain, "login page"),
     "a token for something else": (with_json(200, {"access_token": "t", "token_type": "mac"}), TryAgain, "login page"),
     "a token that no header can hold": (
@@ -284,6 +285,13 @@ async def test_every_other_answer_gives_no_token(tmp_path: Path, what: str) -> N
         assert isinstance(trouble, kind)
         assert not isinstance(trouble, NotEnrolled | Pending)
         assert words in trouble.reason
+
+
+async def test_a_control_plane_that_is_asked_too_often_says_when_to_come_back(tmp_path: Path) -> None:
+    async with rig(tmp_path) as there:
+        trouble = await there.grant(lambda request: request.answer(429, retry_after="17"))
+        assert isinstance(trouble, TryAgain)
+        assert trouble.retry_after_s == 17
 
 
 async def test_a_proxy_that_cant_be_used_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

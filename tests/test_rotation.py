@@ -156,6 +156,17 @@ async def test_a_key_that_cant_be_written_is_no_reason_to_end_the_agent(machine:
     assert machine.plane.requests == []
 
 
+async def test_a_key_that_waits_to_be_confirmed_is_not_taken_for_a_rotated_one(machine: Machine) -> None:
+    found = identity.read(machine.folder)
+    assert found is not None
+    new = key.to_enrol_with(machine.folder)
+    identity.write_next(machine.folder, found.model_copy(update={"key_id": new.key_id}))
+    with pytest.raises(TryAgain, match="waits to be confirmed"):
+        await machine.rotation.rotate()
+    assert machine.plane.requests == []
+    assert await machine.is_accepted()
+
+
 async def test_two_who_ask_at_once_rotate_one_after_the_other(machine: Machine) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(machine.rotation.rotate)

@@ -9,7 +9,7 @@ from sse_agent.clock import Clock
 from sse_agent.config import Settings
 from sse_agent.credentials import AccessTokens, key
 from sse_agent.enrolment import NotEnrolled, Pending, Registry
-from sse_agent.errors import CannotStart, TryAgain
+from sse_agent.errors import CannotStart, Parked, TryAgain
 from sse_agent.transport import trust
 
 NAME = "key"
@@ -39,7 +39,7 @@ def granted(settings: Settings, clock: Clock, name: str) -> tuple[str | None, Ch
         return None, failed(
             name, pending.reason, "compare the fingerprint above with the control plane's, and confirm it"
         )
-    except NotEnrolled as refused:
+    except (NotEnrolled, Parked) as refused:
         return None, failed(name, refused.reason, "see docs/how-to/enroll-an-agent.md")
     except TimeoutError:
         return None, failed(

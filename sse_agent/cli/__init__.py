@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.STOPPED)
     except Exception as bug:  # noqa: BLE001 - the last who can say so
         print(bugs.report(bug), file=sys.stderr)
-        print("sse-agent: this is a bug in the agent; its journal is whole, start it again", file=sys.stderr)
+        print("sse-agent: this is a bug; what is stored is whole, start it again", file=sys.stderr)
         return int(ExitCode.TRY_AGAIN)
     return result
 

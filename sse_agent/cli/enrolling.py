@@ -20,9 +20,9 @@ from sse_agent.cli.asking import from_agent
 from sse_agent.cli.tables import print_words, shown_text
 from sse_agent.clock import Clock, SystemClock
 from sse_agent.config import Joining, origin_of
-from sse_agent.credentials import AccessTokens, MachineKey, key
+from sse_agent.credentials import AccessTokens, MachineKey, key, succession
 from sse_agent.enrolment import Enrolled, NotEnrolled, Pending, Refused, Registry, Ticket
-from sse_agent.errors import CannotStart, ExitCode, TryAgain
+from sse_agent.errors import CannotStart, ExitCode, Parked, TryAgain
 from sse_agent.identity import Identity
 from sse_agent.retry import NOT_NOW
 from sse_agent.transport import trust
@@ -43,6 +43,11 @@ def run(options: argparse.Namespace) -> int:
     known = _known(joining.state_dir, is_anew=options.again)
     clock = SystemClock()
     try:
+        waiting = None if options.again else succession.waiting(joining.state_dir)
+        if waiting is not None:
+            _refuse_another_plane(waiting[0], joining)
+            print(f"A new key waits to be confirmed, for {waiting[0].client_id}.")
+            return _wait_beside(options, *waiting, joining, clock)
         if known is not None and not options.again:
             return _go_on(known, joining, clock)
         return _begin(options, joining, known, clock)
@@ -66,12 +71,43 @@ def _begin(options: argparse.Namespace, joining: Joining, known: Identity | None
 
     enrolled, own = _by_file(options, enrol) or _by_typing(enrol)
     found = Identity(client_id=enrolled.client_id, issuer=enrolled.issuer, control_plane_url=url, key_id=own.key_id)
-    identity.write(joining.state_dir, found)
-    key.settle(joining.state_dir)
-    print(f"This machine is enrolled as {found.client_id} at {url}.")
+    if enrolled.status == "pending" and known is not None and _is_of_use(joining.state_dir, known):
+        identity.write_next(joining.state_dir, found)
+        print(
+            f"Until {found.client_id}'s new key is confirmed this machine stays {known.client_id}, with the key it has."
+        )
+        return _wait_beside(options, found, own, joining, clock)
+    _become(options, found, joining)
+    return _wait(found, joining, own, clock)
+
+
+def _become(options: argparse.Namespace, found: Identity, joining: Joining) -> None:
+    owner = journal.owner(joining.state_dir)
+    succession.take_over(joining.state_dir, found)
+    print(f"This machine is enrolled as {found.client_id} at {found.control_plane_url}.")
     _settle_settings(config.settings_file_place(options.settings_file), found)
     _tell_what_hinders(options, found, owner)
-    return _wait(found, joining, own, clock)
+
+
+def _wait_beside(options: argparse.Namespace, found: Identity, own: MachineKey, joining: Joining, clock: Clock) -> int:
+    """What is in use stays until the new key is confirmed, whatever ends the waiting."""
+    try:
+        anyio.run(_until_confirmed, found, joining, own, clock)
+    except CannotStart as over:
+        if over.exit_code is not ExitCode.WRONG_CONFIGURATION:
+            raise
+        succession.give_up(joining.state_dir)
+        raise CannotStart(f"{over}\nNothing was changed: the key in use stays.", over.exit_code) from None
+    _become(options, found, joining)
+    return _accepted()
+
+
+def _is_of_use(state_dir: Path, known: Identity) -> bool:
+    try:
+        key.load(state_dir, known.key_id)
+    except CannotStart:
+        return False
+    return True
 
 
 def _known(state_dir: Path, *, is_anew: bool) -> Identity | None:
@@ -175,6 +211,13 @@ def _tell_what_hinders(options: argparse.Namespace, found: Identity, owner: str 
 
 def _go_on(known: Identity, joining: Joining, clock: Clock) -> int:
     """It was enrolled before: still to be confirmed, or done."""
+    _refuse_another_plane(known, joining)
+    print(f"This machine is enrolled already, as {known.client_id} at {known.control_plane_url}.")
+    print("Nothing was changed. To enrol it anew, with a new key: sse-agent enroll --again", flush=True)
+    return _wait(known, joining, key.load(joining.state_dir, known.key_id), clock)
+
+
+def _refuse_another_plane(known: Identity, joining: Joining) -> None:
     url = joining.control_plane_url
     if url is not None and origin_of(url) != origin_of(known.control_plane_url):
         message = (
@@ -182,9 +225,6 @@ def _go_on(known: Identity, joining: Joining, clock: Clock) -> int:
             "give it a state directory of its own (--state-dir), or leave that one: --again"
         )
         raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
-    print(f"This machine is enrolled already, as {known.client_id} at {known.control_plane_url}.")
-    print("Nothing was changed. To enrol it anew, with a new key: sse-agent enroll --again", flush=True)
-    return _wait(known, joining, key.load(joining.state_dir, known.key_id), clock)
 
 
 def _rotate(state_dir: Path) -> int:
@@ -225,6 +265,10 @@ async def _enrol(joining: Joining, url: str, clock: Clock, ticket: Ticket, own: 
 def _wait(found: Identity, joining: Joining, own: MachineKey, clock: Clock) -> int:
     """Until the first access token is there: then everything is in order."""
     anyio.run(_until_confirmed, found, joining, own, clock)
+    return _accepted()
+
+
+def _accepted() -> int:
     print("The control plane accepts its key. Next: sse-agent run")
     return int(ExitCode.STOPPED)
 
@@ -249,7 +293,11 @@ async def confirmed(tokens: AccessTokens, clock: Clock, *, on_pending: Callable[
                 on_pending()
             is_told = True
         except NotEnrolled as refused:
-            raise CannotStart(refused.reason, ExitCode.WRONG_CONFIGURATION) from None
+            message = f"{refused.reason}. With a new code: sse-agent enroll --again"
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+        except Parked as over:
+            message = f"{over.reason}, for ever; enrol this machine as a new one: sse-agent enroll --again"
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
         except TryAgain as other:
             trouble, wait_s = other, NOT_NOW.wait_s(failures, at_least_s=other.retry_after_s)
             failures += 1

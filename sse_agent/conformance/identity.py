@@ -270,7 +270,11 @@ async def deleted(kit: Kit) -> None:
         expect(200 <= answer.status < 300, f"DELETE was answered {answer.status}")
         refused(await agent.poll(None), 410, slug="agent-deleted")
         refused(await agent.report(agent.message()), 410, slug="agent-deleted")
-        _oauth_error(await machine.ask_token(client_id), "invalid_client")
+        answer = await machine.ask_token(client_id)
+        if answer.status == 410:
+            refused(answer, 410, slug="agent-deleted")
+        else:
+            _oauth_error(answer, "invalid_client")
 
 
 # The last: where wrong tries are counted by address, whoever enrols after it has to wait.

@@ -55,7 +55,7 @@ class Viewer:
 class Reader(Protocol):
     """Who reads our JWTs."""
 
-    def read(self, audience: Audience, token: str) -> Mapping[str, Any]:
+    async def read(self, audience: Audience, token: str) -> Mapping[str, Any]:
         """Its claims. Raises Unauthenticated."""
         ...
 
@@ -67,8 +67,8 @@ class Standings(Protocol):
         """Raises Unauthenticated, AgentDeleted."""
         ...
 
-    def is_over(self, client_id: str, key_version: int) -> bool:
-        """Whether this instance knows that the key was replaced. At once, without looking anything up."""
+    async def is_over(self, client_id: str, key_version: int) -> bool:
+        """Whether the key was replaced or deleted. Looks up nothing while there is no reason to doubt."""
         ...
 
 
@@ -103,7 +103,7 @@ class Access:
             if fixed.client_id != client_id:
                 raise NotAllowed
             return AgentCall(client_id, _speaker(headers))
-        claims = self._claims(Audience.AGENT, token)
+        claims = await self._claims(Audience.AGENT, token)
         if claims["sub"] != client_id:
             raise NotAllowed
         key_version = claims.get("kv")
@@ -112,51 +112,51 @@ class Access:
         await self._standings.require_key(client_id, key_version)
         return AgentCall(client_id, _speaker(headers), datetime.fromtimestamp(claims["exp"], UTC), key_version)
 
-    def is_over(self, call: AgentCall) -> bool:
-        """Whether what was shown when this call began is known to be void by now."""
-        return call.key_version is not None and self._standings.is_over(call.client_id, call.key_version)
+    async def is_over(self, call: AgentCall) -> bool:
+        """Whether what was shown when this call began is void by now."""
+        return call.key_version is not None and await self._standings.is_over(call.client_id, call.key_version)
 
-    def require_service(self, headers: Mapping[str, str]) -> str:
+    async def require_service(self, headers: Mapping[str, str]) -> str:
         """The service's name. Raises Unauthenticated, NotAllowed."""
-        name = self._service(_bearer(headers))
+        name = await self._service(_bearer(headers))
         if name is None:
             raise NotAllowed
         return name
 
-    def require_viewer(self, headers: Mapping[str, str]) -> Viewer:
+    async def require_viewer(self, headers: Mapping[str, str]) -> Viewer:
         """A viewer, or a service. Raises Unauthenticated, NotAllowed."""
         token = _bearer(headers)
         fixed = self._fixed.get(_digest(token))
         if fixed is None:
-            return _viewer(self._claims(Audience.VIEWER, token))
+            return _viewer(await self._claims(Audience.VIEWER, token))
         if fixed.service is None:
             raise NotAllowed
         return Viewer(fixed.service, None, frozenset(SCOPES), is_service=True)
 
-    def require_manager(self, headers: Mapping[str, str]) -> Viewer:
+    async def require_manager(self, headers: Mapping[str, str]) -> Viewer:
         """Whoever may enrol, readmit and delete: a service, or a person with that scope.
 
         Raises Unauthenticated, NotAllowed.
         """
-        viewer = self.require_viewer(headers)
+        viewer = await self.require_viewer(headers)
         if "manage" not in viewer.scopes or viewer.agents is not None:
             raise NotAllowed
         return viewer
 
-    def _service(self, token: str) -> str | None:
+    async def _service(self, token: str) -> str | None:
         """None: it is somebody else's. Raises Unauthenticated."""
         fixed = self._fixed.get(_digest(token))
         if fixed is not None:
             return fixed.service
-        self._claims(None, token)
+        await self._claims(None, token)
         return None
 
-    def _claims(self, wanted: Audience | None, token: str) -> Mapping[str, Any]:
+    async def _claims(self, wanted: Audience | None, token: str) -> Mapping[str, Any]:
         """Of a token of ours. Raises NotAllowed if it is for another audience, Unauthenticated if it is none."""
         others = [audience for audience in Audience if audience is not wanted]
         for audience in [wanted, *others] if wanted else others:
             try:
-                claims = self._tokens.read(audience, token)
+                claims = await self._tokens.read(audience, token)
             except Unauthenticated:
                 continue
             if audience is not wanted:

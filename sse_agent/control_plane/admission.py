@@ -60,7 +60,7 @@ class Admission:
         if not token:
             return Refused(True, "the request carries no upload token")
         try:
-            claims = self._tokens.read(Audience.UPLOAD, token)
+            claims = await self._tokens.read(Audience.UPLOAD, token)
         except Unauthenticated:
             return Refused(True, "the upload token is not valid, or over")
         client_id, file_id = str(claims["sub"]), str(claims.get("file_id", ""))

@@ -123,7 +123,7 @@ class Api:
 
     async def queue(self, client_id: str, request: Request) -> Response:
         """A command for an agent, which may be away."""
-        viewer = self._access.require_viewer(request.headers)
+        viewer = await self._access.require_viewer(request.headers)
         viewer.require("command", client_id)
         if not _NAME.fullmatch(client_id):
             raise UnknownAgent
@@ -136,7 +136,7 @@ class Api:
         self, command_id: str, request: Request, wait: Annotated[float, Query(ge=0, le=WAIT_LIMIT_S)] = 0.0
     ) -> Response:
         """Outcome and replies; with `wait` it waits for the outcome."""
-        viewer = self._access.require_viewer(request.headers)
+        viewer = await self._access.require_viewer(request.headers)
         until = self._clock.monotonic() + wait
         with self._bells.listening(command_topic(command_id)) as bell:
             while True:
@@ -151,7 +151,7 @@ class Api:
 
     async def agents(self, request: Request, after: str = "", limit: Limit = 100) -> Response:
         """Every agent, in the order of the IDs."""
-        viewer = self._access.require_viewer(request.headers)
+        viewer = await self._access.require_viewer(request.headers)
         found = await self._agents(viewer, after, limit)
         enrolments = await self._administration.enrolments(after, found[-1].client_id) if found else {}
         described = [self._attendance.describe(record) for record in found]
@@ -170,19 +170,19 @@ class Api:
 
     async def agent(self, client_id: str, request: Request) -> Response:
         """One agent as last reported."""
-        self._access.require_viewer(request.headers).require("watch", client_id)
+        (await self._access.require_viewer(request.headers)).require("watch", client_id)
         record = self._attendance.describe(await self._engine.agent(client_id))
         return _record(_with(record, await self._administration.enrolment(client_id)))
 
     async def uploads(self, client_id: str, request: Request, after: str = "", limit: Limit = 100) -> Response:
         """Its uploads, in the order of their file IDs."""
-        viewer = self._access.require_viewer(request.headers)
+        viewer = await self._access.require_viewer(request.headers)
         viewer.require("watch", client_id)
         return _page("uploads", await self._uploads(viewer, client_id, after, limit))
 
     async def upload(self, client_id: str, file_id: str, request: Request) -> Response:
         """One of its uploads."""
-        viewer = self._access.require_viewer(request.headers)
+        viewer = await self._access.require_viewer(request.headers)
         viewer.require("watch", client_id)
         if not _NAME.fullmatch(file_id):
             raise UnknownUpload
@@ -207,7 +207,7 @@ class Api:
         types: Annotated[list[str] | None, Query(alias="type", max_length=20)] = None,
     ) -> Response:
         """What it reported durably, oldest first."""
-        viewer = self._access.require_viewer(request.headers)
+        viewer = await self._access.require_viewer(request.headers)
         viewer.require("watch", client_id)
         found = await self._engine.messages(client_id, after=after, limit=limit, types=types or [])
         if not viewer.is_service:
@@ -218,7 +218,7 @@ class Api:
         self, client_id: str, request: Request, actor: Annotated[str | None, Query(max_length=256)] = None
     ) -> Response:
         """Let a restored machine in again."""
-        who = asker(self._access.require_manager(request.headers), actor)
+        who = asker(await self._access.require_manager(request.headers), actor)
         await self._administration.readmit(who, client_id, _key(request), _digest("readmit", client_id, b""))
         return Response(status_code=204)
 

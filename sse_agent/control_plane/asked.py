@@ -6,6 +6,7 @@ Agents report uploads by their `fileId` alone; names are in the commands. They a
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from sse_agent.clock import Clock
 from sse_agent.control_plane import chatlog, news
@@ -28,8 +29,8 @@ class Asked:
         self._viewers = viewers
         self._clock = clock
 
-    async def note(self, command: Envelope) -> None:
-        """A command was queued, or queued before. Raises Unavailable."""
+    async def note(self, command: Envelope, written: Mapping[str, Any] | None = None) -> None:
+        """A command was queued, or queued before. `written`: the line of chat that became it. Raises Unavailable."""
         if command.type == CommandType.UPLOAD_START:
             start = UploadStart.model_validate(command.payload, by_name=False)
             name = start.raw_name().decode(errors="replace")
@@ -42,8 +43,8 @@ class Asked:
                     version=0,
                     expires_at=self._clock.now() + KEPT,
                 )
-        await chatlog.note(self._documents, command)
-        self._viewers.tell(command.client_id, f"asked {command.id}", news.asked(command))
+        await chatlog.note(self._documents, command, written)
+        self._viewers.tell(command.client_id, f"asked {command.id}", news.asked(command, written))
 
     async def named(self, client_id: str, records: Sequence[UploadRecord]) -> Sequence[UploadRecord]:
         """The records, a page in the order of their IDs, with the names of their files."""

@@ -36,7 +36,7 @@ class Auditing:
 
     async def read(self, request: Request, after: After = 0, limit: Limit = 100) -> Response:
         """For services. A command's line tells its outcome as it is now."""
-        self._access.require_service(request.headers)
+        await self._access.require_service(request.headers)
         entries = await self._documents.entries(LOG, after=after, limit=limit)
         return json_answer({"entries": [await self._told(entry) for entry in entries]})
 

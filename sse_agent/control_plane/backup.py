@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sse_agent.clock import Clock, timestamp
+from sse_agent.control_plane.documents import FOR_ONE_USE
 from sse_agent.control_plane.problems import Unavailable
 from sse_agent.control_plane.sqlite.database import MIGRATIONS, connect
 from sse_agent.errors import CannotStart, ExitCode
@@ -193,15 +194,10 @@ def _checked(file: Path) -> str | None:
 
 def _renumber(connection: sqlite3.Connection) -> None:
     """No event ID of before may name another command now. What was good for one use may have been used since."""
-    connection.executescript(
-        """
-        BEGIN IMMEDIATE;
-        UPDATE agents SET numbering = lower(hex(randomblob(6))), stream = NULL;
-        DELETE FROM documents WHERE expires_at IS NOT NULL AND kind <> 'commanded-uploads';
-        DELETE FROM documents WHERE kind = 'backups';
-        COMMIT;
-        """
-    )
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("UPDATE agents SET numbering = lower(hex(randomblob(6))), stream = NULL")
+    connection.executemany("DELETE FROM documents WHERE kind = ?", [(kind,) for kind in (*FOR_ONE_USE, "backups")])
+    connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

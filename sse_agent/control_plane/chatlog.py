@@ -1,9 +1,10 @@
 """What was said between people and an agent's console: the agent's lines are among its reports, ours are kept here.
 
-Lines that became commands are no chat: the audit log has those.
+A line that became a command is among them as it was written; what came of it is with the command.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic_core
@@ -25,13 +26,17 @@ Limit = Annotated[int, Query(ge=1, le=LINES_LIMIT)]
 
 
 class ChatLine(Record):
-    """One line. `id` is that of the command or the message; `is_from_service`: of our side, not the agent's."""
+    """One line. `id` is that of the command or the message; `is_from_service`: of our side, not the agent's.
+
+    `type` is MESSAGE, or the type of the command that the line became.
+    """
 
     id: str
     at: str
     from_: str
     text: str
     is_from_service: bool
+    type: str
 
     def to_json(self) -> dict[str, Any]:
         """Members as they are on the wire."""
@@ -39,10 +44,15 @@ class ChatLine(Record):
         return {**members, "from": self.from_}
 
 
-async def note(documents: Documents, command: Envelope) -> None:
-    """A command was queued; if it is a line of chat, it is kept. The same again changes nothing. Raises Unavailable."""
-    if command.type == CommandType.MESSAGE:
-        line = {"id": command.id, "at": command.timestamp, "actor": command.actor, "payload": command.payload}
+async def note(documents: Documents, command: Envelope, written: Mapping[str, Any] | None) -> None:
+    """A command was queued; if it is a line of chat, or was written as one, it is kept. The same again changes nothing.
+
+    `written`: `text` and `from` of the line that became it. Raises Unavailable.
+    """
+    payload = command.payload if command.type == CommandType.MESSAGE else written
+    if payload is not None:
+        line = {"id": command.id, "at": command.timestamp, "actor": command.actor, "payload": payload}
+        line["type"] = command.type
         await documents.append(_log(command.client_id), pydantic_core.to_json(line), key=command.id)
 
 
@@ -61,7 +71,7 @@ class ChatLog:
 
     async def lines(self, client_id: str, request: Request, limit: Limit = 200) -> Response:
         """The newest lines of its chat, oldest first."""
-        self._access.require_viewer(request.headers).require("watch", client_id)
+        (await self._access.require_viewer(request.headers)).require("watch", client_id)
         theirs = await self._theirs(client_id, limit)
         ours = await self._ours(client_id, limit)
         newest = sorted([*theirs, *ours], key=lambda line: line.at)[-limit:]
@@ -75,7 +85,7 @@ class ChatLog:
             page = await self._engine.messages(client_id, after=after, limit=_PAGE, types=[EventType.MESSAGE])
             for record in page:
                 payload = record.message["payload"]
-                found.append(_line(record.message["id"], record.recorded_at, payload, None, is_ours=False))
+                found.append(_line(record.message["id"], record.recorded_at, payload))
             if len(page) < _PAGE:
                 break
             after = page[-1].n
@@ -88,17 +98,23 @@ class ChatLog:
         for _ in range(_PAGES):
             page = await self._documents.entries(_log(client_id), after=after, limit=_PAGE)
             for entry in page:
-                said = pydantic_core.from_json(entry.body)
-                found.append(_line(said["id"], said["at"], said["payload"], said["actor"], is_ours=True))
+                found.append(_kept(pydantic_core.from_json(entry.body)))
             if len(page) < _PAGE:
                 break
             after = page[-1].n
         return found
 
 
-def _line(line_id: str, at: str, payload: dict[str, Any], actor: str | None, *, is_ours: bool) -> ChatLine:
-    name = str(payload.get("from") or actor or "")
-    return ChatLine(id=line_id, at=at, from_=name, text=str(payload.get("text", "")), is_from_service=is_ours)
+def _kept(said: Mapping[str, Any]) -> ChatLine:
+    # Lines of earlier versions are chat, every one.
+    line = _line(said["id"], said["at"], said["payload"], said["actor"])
+    return line.model_copy(update={"is_from_service": True, "type": said.get("type", CommandType.MESSAGE.value)})
+
+
+def _line(line_id: str, at: str, payload: Mapping[str, Any], actor: str | None = None) -> ChatLine:
+    """Of an agent."""
+    name, text = str(payload.get("from") or actor or ""), str(payload.get("text", ""))
+    return ChatLine(id=line_id, at=at, from_=name, text=text, is_from_service=False, type=EventType.MESSAGE.value)
 
 
 def _log(client_id: str) -> str:

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+FOR_ONE_USE = frozenset(
+    {"assertions", "enrollment-tokens", "leases", "pairing-codes", "sessions", "signin-links"},
+)
+"""Kinds of documents that say who is let in next: what an older copy says of them has been used since, perhaps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

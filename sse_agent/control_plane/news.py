@@ -83,8 +83,9 @@ def command(record: CommandRecord) -> bytes:
     )
 
 
-def asked(command: Envelope) -> bytes:
-    """A command that was queued just now. Of its payload only what people may see."""
+def asked(command: Envelope, written: Mapping[str, Any] | None = None) -> bytes:
+    """A command that was queued just now. Of its payload only what people may see, and the line that became it."""
+    subject = {**command.payload, **(written or {})}
     members = {
         "id": command.id,
         "clientId": command.client_id,
@@ -93,7 +94,7 @@ def asked(command: Envelope) -> bytes:
         "queuedAt": command.timestamp,
         "status": "queued",
         "outcome": None,
-        "subject": {name: value for name, value in command.payload.items() if name in _SUBJECT},
+        "subject": {name: value for name, value in subject.items() if name in _SUBJECT},
     }
     return frame(News.COMMAND, pydantic_core.to_json(members))
 

@@ -17,6 +17,7 @@ from sse_agent.control_plane.engine import Engine, Order, Ticket
 from sse_agent.control_plane.identity.audit import Audit
 from sse_agent.control_plane.problems import InvalidParameter, InvalidPayload, MalformedRequest, Problem, TooLarge
 from sse_agent.control_plane.rates import Rates
+from sse_agent.control_plane.requests import canonical
 from sse_agent.errors import ErrorCode, GiveUp
 from sse_agent.messages import COMMAND_LIMIT, CommandType, Envelope, UploadStart, Wire, parse_payload
 
@@ -71,7 +72,9 @@ class Ordering:
     async def place(self, viewer: Viewer, client_id: str, key: str, body: bytes) -> Placed:
         """`key` is the Idempotency-Key and becomes the command's ID; `body` is the request's. Raises a Problem."""
         self._check_rate(viewer)
-        order = _real(_read(body), key)
+        value = _parsed(body)
+        told = _read(value)
+        order = _real(told, key)
         envelope = Envelope(
             type=order.type,
             id=key,
@@ -87,13 +90,13 @@ class Ordering:
             raise TooLarge(f"a command is at most {COMMAND_LIMIT} bytes")
         # Before it is done: nothing is done of which the log does not tell.
         await self._note(viewer, envelope)
-        digest = hashlib.sha256(f"command\n{client_id}\n".encode() + body).digest()
+        digest = hashlib.sha256(f"command\n{client_id}\n".encode() + canonical(value)).digest()
         ticket = await self._engine.queue(
             client_id,
             Order(key, digest, key, order.type, encoded, order.expires_at, envelope.actor),
         )
         if self._asked is not None:
-            await self._asked.note(envelope)
+            await self._asked.note(envelope, None if order.type == told.type else told.payload)
         return Placed(ticket, order.type)
 
     def _check_rate(self, viewer: Viewer) -> None:
@@ -136,9 +139,16 @@ def _real(order: CommandOrder, key: str) -> CommandOrder:
     return order.model_copy(update={"type": meant[0].value, "payload": meant[1]})
 
 
-def _read(body: bytes) -> CommandOrder:
+def _parsed(body: bytes) -> Any:
     try:
-        order = CommandOrder.model_validate(pydantic_core.from_json(body, allow_inf_nan=False))
+        return pydantic_core.from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedRequest(str(error)[:300]) from None
+
+
+def _read(value: Any) -> CommandOrder:
+    try:
+        order = CommandOrder.model_validate(value)
         if order.expires_at is not None:
             parse_timestamp(order.expires_at)
     except ValidationError as error:

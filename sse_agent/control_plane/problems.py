@@ -200,6 +200,10 @@ class TooManyTries(Problem):
     status, slug, title = 429, "too-many-tries", "Too many wrong codes came from this address"
 
 
+class TooManyRequests(Problem):
+    status, slug, title = 429, "too-many-requests", "Access tokens are asked for faster than is allowed"
+
+
 class InternalError(Problem):
     status, slug, title = 500, "internal-error", "The control plane failed"
 

@@ -1,7 +1,6 @@
 """Messages in: bytes → reports, and verdicts → answers. Pure."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from sse_agent.control_plane.problems import (
     TooLarge,
     WrongClient,
 )
+from sse_agent.control_plane.requests import canonical
 from sse_agent.errors import GiveUp
 from sse_agent.lifecycle import UploadState
 from sse_agent.messages import (
@@ -115,8 +115,7 @@ def _part(message: dict[str, Any], client_id: str) -> tuple[str, Report | Proble
 def _report(message: dict[str, Any], size: int, client_id: str) -> Report:
     if size > EVENT_LIMIT:
         raise TooLarge(f"an event is at most {EVENT_LIMIT} bytes")
-    # Two spellings of one JSON object are the same body; sorted, they have the same digest.
-    body = json.dumps(message, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    body = canonical(message)
     try:
         envelope = parse_envelope(body)
     except GiveUp as wrong:

@@ -1,5 +1,8 @@
 """Bodies of requests, within bounds of size and time."""
 
+import json
+from typing import Any
+
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
@@ -8,6 +11,11 @@ from sse_agent.control_plane.problems import MalformedRequest, RequestTimeout, T
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 BODY_WITHIN_S = 30.0
+
+
+def canonical(value: Any) -> bytes:
+    """Two spellings of one JSON value are the same body: sorted, they have the same digest."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 async def read_body(request: Request, limit: int, *, media_type: str = JSON) -> bytes:

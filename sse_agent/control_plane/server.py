@@ -6,9 +6,9 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,6 +26,7 @@ from sse_agent.control_plane.bells import Bells, agent_topic, command_topic
 from sse_agent.control_plane.chatlog import ChatLog
 from sse_agent.control_plane.engine import Engine, Report
 from sse_agent.control_plane.identity import parts as identity
+from sse_agent.control_plane.identity.registry import Registry
 from sse_agent.control_plane.ordering import Ordering
 from sse_agent.control_plane.page import Page
 from sse_agent.control_plane.problems import MethodNotAllowed, Unavailable
@@ -83,6 +84,7 @@ class _Ringing:
         self.viewers: Viewers | None = None
         """Comes later: it reads from the engine that tells this."""
         self.courier: Courier | None = None
+        self.registry: Registry | None = None
 
     def queue_changed(self, client_id: str) -> None:
         self._bells.ring(agent_topic(client_id))
@@ -101,6 +103,15 @@ class _Ringing:
             self.courier.reported(client_id, report)
         if report.type == EventType.CLIENT_DISCONNECTED:
             self._attendance.left(client_id)
+
+    def identity_changed(self, client_id: str) -> None:
+        if self.registry is not None:
+            self.registry.doubt(client_id)
+
+    def missed(self) -> None:
+        if self.registry is not None:
+            self.registry.doubt_all()
+        self._bells.ring_all()
 
 
 class _Server(uvicorn.Server):
@@ -151,11 +162,9 @@ async def _serve(settings: Settings, clock: Clock) -> None:
     attendance = Attendance(clock, settings.heartbeat_seconds)
     tokens = {client_id: token.get_secret_value() for client_id, token in settings.agent_tokens.items()}
     ringing = _Ringing(bells, attendance)
-    engine = _engine(settings, clock, ringing, bells, attendance)
+    engine = _engine(settings, clock, ringing, attendance)
     await engine.open()
     viewers = ringing.viewers = Viewers(engine, attendance, clock)
-    forgetting: list[Callable[[], Awaitable[None]]] = []
-    beside = [asyncio.create_task(_prune(engine, clock, forgetting)), asyncio.create_task(viewers.run())]
     try:
         await engine.enlist(tokens)
         # Listening comes first: tokens name the address, if no other is set.
@@ -169,6 +178,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
                 services=settings.services,
                 on_change=lambda client_id: bells.ring(agent_topic(client_id)),
             )
+            ringing.registry = parts.registry
             streams = Streams(engine, parts.access, bells, attendance, clock, settings.heartbeat_seconds)
             secret = settings.tus_hook_secret.get_secret_value() if settings.tus_hook_secret else None
             admission = Admission(engine, parts.tokens, clock, settings.upload_token_seconds)
@@ -188,9 +198,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
                 engine, engine, parts.access, parts.audit, clock, allows_private=settings.webhook_private_addresses
             )
             ringing.courier = hooks.courier
-            forgetting += [auditing.prune, hooks.courier.prune]
             hooks.endpoints.add_to(rest)
-            beside.append(asyncio.create_task(hooks.courier.run()))
             signin = SignIn(engine, parts.tokens, parts.access, clock, settings.issuer or _url(settings, listener))
             signin.add_to(rest)
             ChatLog(engine, engine, parts.access, clock).add_to(rest)
@@ -198,17 +206,31 @@ async def _serve(settings: Settings, clock: Clock) -> None:
             viewing = Viewing(engine, parts.access, viewers, bells, clock, settings.heartbeat_seconds)
             app = ControlPlane(streams, viewing, Page(), rest)
             server = _Server(_uvicorn(settings, app), bells, _url(settings, listener), await _greeting(signin))
-            async with _copying(engine, settings, clock):
+            pruning = _prune(engine, clock, [auditing.prune, hooks.courier.prune])
+            async with _copying(engine, settings, clock), _beside(viewers.run(), hooks.courier.run(), pruning):
                 await server.serve(sockets=[listener])
             await hooks.delivery.close()
     finally:
-        for task in beside:
-            task.cancel()
         await engine.close()
 
 
+@asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """They run until the block ends. One that ends by a bug ends the block: whoever started us starts us anew.
+
+    Without it the page would stand still, or webhooks wait, and all else look well.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
 def _engine(
-    settings: Settings, clock: Clock, ringing: _Ringing, bells: Bells, attendance: Attendance
+    settings: Settings, clock: Clock, ringing: _Ringing, attendance: Attendance
 ) -> "SqliteEngine | RedisEngine":
     if settings.redis_url is None:
         return SqliteEngine(settings.database, clock, ringing, queue_limit=settings.queue_limit)
@@ -216,7 +238,14 @@ def _engine(
     from sse_agent.control_plane.redis import RedisEngine
 
     url = settings.redis_url.get_secret_value()
-    engine = RedisEngine(url, clock, ringing, queue_limit=settings.queue_limit, missed=bells.ring_all)
+    engine = RedisEngine(
+        url,
+        clock,
+        ringing,
+        queue_limit=settings.queue_limit,
+        identity_changed=ringing.identity_changed,
+        missed=ringing.missed,
+    )
     attendance.on_held = engine.share(attendance, settings.heartbeat_seconds)
     return engine
 
@@ -281,7 +310,7 @@ def _url(settings: Settings, listener: socket.socket) -> str:
 
 
 async def _prune(engine: Engine, clock: Clock, more: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """`more`: what else forgets; it may be filled later."""
+    """`more`: what else forgets."""
     while True:
         await clock.sleep(PRUNE_EVERY_S)
         try:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,8 +15,11 @@ from sse_agent.errors import CannotStart, ExitCode
 from sse_agent.messages import Name
 
 PREFIX = "SSE_AGENT_CONTROL_PLANE_"
+_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+"""Nothing that a proxy or a browser writes in another way."""
 SERVICE = "service"
 """The name of the service whose token has none."""
+_HELP = "Every setting is explained in docs/reference/control-plane.md."
 
 
 class Settings(BaseSettings):
@@ -42,7 +46,7 @@ class Settings(BaseSettings):
         default_factory=dict, description='More services, or the next token of one, by name: {"laravel": "…"}.'
     )
     issuer: str | None = Field(
-        default=None, description="The public URL, without a path; else it is the address that is listened on."
+        default=None, description="The public URL, with its path if a proxy serves it under one; else where it listens."
     )
     tus_hook_secret: SecretStr | None = Field(
         default=None,
@@ -86,9 +90,10 @@ class Settings(BaseSettings):
         if (
             parts.scheme not in ("https", "http")
             or not parts.hostname
-            or self.issuer != f"{parts.scheme}://{parts.netloc}"
+            or self.issuer != f"{parts.scheme}://{parts.netloc}{parts.path}"
+            or not _PATH.fullmatch(parts.path)
         ):
-            raise ValueError("ISSUER is a URL without a path, such as https://control.example")
+            raise ValueError("ISSUER is a URL without a slash at its end, such as https://control.example/agents")
         if parts.username is not None or not self.issuer.isascii() or not self.issuer.isprintable():
             raise ValueError("ISSUER is a URL without a user's name, in ASCII")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
@@ -118,14 +123,26 @@ def load() -> Settings:
         lines = []
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = PREFIX + str(item["loc"][0]).upper() + ": " if item["loc"] else ""
-            lines.append(name + item["msg"].removeprefix("Value error, "))
-        raise CannotStart("wrong settings:\n  " + "\n  ".join(lines), ExitCode.WRONG_CONFIGURATION) from None
+            lines.append(name + _expected(item["type"], item["msg"]))
+        message = "wrong settings:\n  " + "\n  ".join(lines) + f"\n{_HELP}"
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
     except (SettingsError, json.JSONDecodeError):
         message = (
             f"wrong settings:\n  {PREFIX}AGENT_TOKENS or {PREFIX}SERVICE_TOKENS: "
-            'expected a JSON object, such as {"agent-1": "token"}'
+            f'expected a JSON object, such as {{"agent-1": "token"}}\n{_HELP}'
         )
         raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+
+
+def _expected(kind: str, words: str) -> str:
+    """In the agent's own words for its settings (config.py, which is not for this package)."""
+    if kind == "missing":
+        # One setting has no default: the service token.
+        return "is missing; set it to a long random text, and give the same one to whatever commands the agents"
+    if kind == "string_pattern_mismatch":
+        return "expected names of 1 to 128 letters, digits and . _ ~ -"
+    words = re.sub("^Input should be (?=greater|less)", "expected a number ", words.removeprefix("Value error, "))
+    return words.replace("Input should be", "expected")
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,7 +2,8 @@
 
 The link's secret stands behind its `#`, so no server's log sees it. The page trades it for a viewer token of a few
 minutes, which it keeps in memory only, and for a cookie that scripts cannot read and that is good for one thing: the
-next token. Links and sessions are documents, under the SHA-256 of their secrets.
+next token. The cookie names no path: browsers then take that of the request as they sent it, whatever path a proxy
+serves us under. Links and sessions are documents, under the SHA-256 of their secrets.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import pydantic_core
 from fastapi import FastAPI, Request, Response
@@ -76,7 +78,7 @@ class Session:
 
 
 class SignIn:
-    """`issuer` is the public URL."""
+    """`issuer` is the public URL, with its path."""
 
     def __init__(self, documents: Documents, tokens: Tokens, access: Access, clock: Clock, issuer: str) -> None:
         self._documents = documents
@@ -84,6 +86,7 @@ class SignIn:
         self._access = access
         self._clock = clock
         self._issuer = issuer.rstrip("/")
+        self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(self._issuer))
 
     def add_to(self, app: FastAPI) -> None:
         """The endpoints."""
@@ -103,8 +106,11 @@ class SignIn:
 
     async def make_link(self, request: Request) -> Response:
         """For whom the service says; the same key again makes another link."""
-        self._access.require_service(request.headers)
-        link = await self.link(_parsed(Grant, await read_body(request, _BODY_LIMIT)))
+        await self._access.require_service(request.headers)
+        grant = _parsed(Grant, await read_body(request, _BODY_LIMIT))
+        # What is too much for a token must be told to whoever asks for the link, not to the person who follows it.
+        self._mint(grant, TOKEN_LIFE_S)
+        link = await self.link(grant)
         return _json(link, 201)
 
     async def sign_in(self, request: Request) -> Response:
@@ -143,7 +149,9 @@ class SignIn:
             if found is not None:
                 await self._documents.remove(_SESSIONS, _digest(secret), version=found.version)
         answer = Response(status_code=204)
-        answer.delete_cookie(self._cookie, PATH, secure=self._is_secure, httponly=True, samesite="strict")
+        answer.set_cookie(
+            self._cookie, "", max_age=0, path=None, secure=self._is_secure, httponly=True, samesite="strict"
+        )
         return answer
 
     # --- how ---
@@ -160,9 +168,7 @@ class SignIn:
     def _answer(self, session: Session, status: int, *, sets_cookie: bool) -> Response:
         grant = session.grant
         left_s = (session.ends_at - self._clock.now()).total_seconds()
-        token, until = self._tokens.mint(
-            Audience.VIEWER, grant.subject, min(TOKEN_LIFE_S, left_s), agents=grant.agents, scopes=grant.scopes
-        )
+        token, until = self._mint(grant, min(TOKEN_LIFE_S, left_s))
         told = SignedIn(
             token=token,
             expires_at=timestamp(until),
@@ -175,12 +181,16 @@ class SignIn:
                 self._cookie,
                 session.secret,
                 max_age=int(SESSION_LIFE.total_seconds()),
-                path=PATH,
+                path=None,
                 secure=self._is_secure,
                 httponly=True,
                 samesite="strict",
             )
         return answer
+
+    def _mint(self, grant: Grant, life_s: float) -> tuple[str, datetime]:
+        """Raises InvalidParameter if it names too many agents."""
+        return self._tokens.mint(Audience.VIEWER, grant.subject, life_s, agents=grant.agents, scopes=grant.scopes)
 
     def _require_own_page(self, headers: Mapping[str, str], *, is_needed: bool) -> None:
         """Only a page of ours may use the cookie, or sign somebody in. Raises NotAllowed."""
@@ -189,7 +199,7 @@ class SignIn:
             return
         # Where it listens may be called by another name than the issuer's; then the page and its request share that.
         scheme = self._issuer.partition("://")[0]
-        if origin not in (self._issuer, f"{scheme}://{headers.get('host', '')}"):
+        if origin not in (self._origin, f"{scheme}://{headers.get('host', '')}"):
             raise NotAllowed("only the control plane's own page may ask for this")
 
     @property

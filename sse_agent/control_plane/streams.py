@@ -90,7 +90,7 @@ class Streams:
         beat_at = self._clock.monotonic() + self._heartbeat_s
         while not has_left.is_set():
             bell.clear()
-            if self._access.is_over(call):
+            if await self._access.is_over(call):
                 return
             page = await self._engine.take(client_id, speaker, greeting.ticket, after_n=after_n)
             if page:
@@ -143,7 +143,7 @@ class Streams:
         client_id, speaker = call.client_id, call.speaker
         while not has_left.is_set():
             bell.clear()
-            if self._access.is_over(call):
+            if await self._access.is_over(call):
                 # The next poll is told so.
                 break
             try:

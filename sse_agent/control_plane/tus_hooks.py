@@ -115,7 +115,7 @@ class TusHooks:
 
     async def stored(self, client_id: str, file_id: str, request: Request) -> Response:
         """For services; newest last. Empty if no hook came (yet)."""
-        self._access.require_service(request.headers)
+        await self._access.require_service(request.headers)
         found = await self._stored.of(client_id, file_id)
         return json_answer({"uploads": [upload.model_dump(mode="json", by_alias=True) for upload in found]})
 

@@ -61,7 +61,7 @@ class Viewing:
         """The whole answer, whatever it is."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            viewer = self._access.require_viewer(headers)
+            viewer = await self._access.require_viewer(headers)
             if not accepts(headers, "text/event-stream"):
                 raise NotAcceptable("this stream is text/event-stream")
             view = View(_wanted(viewer, scope), viewer.is_service)

@@ -2,6 +2,7 @@
 
 from sse_agent.credentials.fixed import FixedToken
 from sse_agent.credentials.key import MachineKey
-from sse_agent.credentials.tokens import AccessTokens, Grant, WrongTime
+from sse_agent.credentials.succession import Succession
+from sse_agent.credentials.tokens import AccessTokens, Grant, KeyRefused, WrongTime
 
-__all__ = ["AccessTokens", "FixedToken", "Grant", "MachineKey", "WrongTime"]
+__all__ = ["AccessTokens", "FixedToken", "Grant", "KeyRefused", "MachineKey", "Succession", "WrongTime"]

@@ -17,7 +17,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import OKPKey
 
 from sse_agent.errors import CannotStart, ExitCode
-from sse_agent.identity import read_private, replace_lasting, write_private
+from sse_agent.identity import read_private, remove, replace_lasting, write_private
 
 KEY, NEXT = "key.json", "key-next.json"
 ALGORITHM = "EdDSA"
@@ -89,6 +89,16 @@ def to_enrol_with(state_dir: Path, *, is_anew: bool = False) -> MachineKey:
     return MachineKey(made)
 
 
+def following(state_dir: Path) -> MachineKey | None:
+    """The key of an enrolment or a rotation that is under way. Raises CannotStart."""
+    return _read(state_dir / NEXT)
+
+
+def forget_following(state_dir: Path) -> None:
+    """That key is good for nothing. Raises CannotStart, 77."""
+    remove(state_dir / NEXT)
+
+
 def settle(state_dir: Path) -> None:
     """The identity on the disk is that of the key that was enrolled with. Raises CannotStart, 77."""
     try:
@@ -103,11 +113,11 @@ def load(state_dir: Path, key_id: str) -> MachineKey:
     found = _read(state_dir / KEY)
     if found is not None and found.key_id == key_id:
         return found
-    following = _read(state_dir / NEXT)
-    if following is not None and following.key_id == key_id:
+    new = following(state_dir)
+    if new is not None and new.key_id == key_id:
         # The process that enrolled ended between its last two steps.
         settle(state_dir)
-        return following
+        return new
     what = "is not there" if found is None else "is another one than this machine was enrolled with"
     message = f"the key {state_dir / KEY} {what}; restore it from a backup, or enrol anew: sse-agent enroll --again"
     raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)

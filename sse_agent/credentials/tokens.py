@@ -5,6 +5,7 @@ There is nothing to lose: no refresh token, nothing on the disk. The machine's k
 
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -13,7 +14,8 @@ import anyio
 
 from sse_agent.clock import Clock
 from sse_agent.credentials.key import MachineKey
-from sse_agent.errors import Parked, TryAgain
+from sse_agent.credentials.succession import Succession
+from sse_agent.errors import CannotStart, Parked, TryAgain
 from sse_agent.retry import NOT_NOW, Uniform
 
 ASSERTION_S = 60
@@ -29,6 +31,10 @@ class Grant:
 
     token: str = field(repr=False)
     life_s: float
+
+
+class KeyRefused(TryAgain):
+    """The control plane says that this key is nobody's."""
 
 
 class WrongTime(TryAgain):
@@ -63,6 +69,7 @@ class AccessTokens:
         *,
         client_id: str,
         issuer: str,
+        succession: Succession | None = None,
         uniform: Uniform = random.uniform,
     ) -> None:
         self._key = key
@@ -70,6 +77,7 @@ class AccessTokens:
         self._clock = clock
         self._client_id = client_id
         self._issuer = issuer
+        self._succession = succession
         self._uniform = uniform
         self._lock = anyio.Lock()
         self._held: _Held | None = None
@@ -130,14 +138,46 @@ class AccessTokens:
         return self._held
 
     async def _granted(self) -> Grant:
+        """To the key in use; if that is refused, to the one that is to take its place, which then has."""
+        try:
+            return await self._granted_to(self._key)
+        except KeyRefused as refused:
+            new = await self._heir()
+            if new is None:
+                raise
+            try:
+                grant = await self._granted_to(new)
+            except Parked:
+                raise
+            except TryAgain:
+                raise refused from None
+        await self._succeed(new)
+        return grant
+
+    async def _heir(self) -> MachineKey | None:
+        if self._succession is None:
+            return None
+        with suppress(CannotStart):
+            return await anyio.to_thread.run_sync(self._succession.heir, self._key.key_id)
+        return None
+
+    async def _succeed(self, new: MachineKey) -> None:
+        assert self._succession is not None  # noqa: S101 - it has named the key
+        self._key = new
+        # A disk that fails is no reason to end: the next start finds it out again.
+        with suppress(CannotStart), anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._succession.settle, new.key_id)
+        self._succession.tell(new.fingerprint)
+
+    async def _granted_to(self, key: MachineKey) -> Grant:
         """By a clock that the control plane agrees with: if it tells the time, the assertion is made anew by that."""
         try:
-            return await self._ask(self.statement())
+            return await self._ask(self.statement(key))
         except WrongTime as wrong:
             before, self._ahead = self._ahead, wrong.now - self._clock.now()
             if abs(self._ahead - before) < timedelta(seconds=CLOCKS_AGREE_S):
                 raise
-        return await self._ask(self.statement())
+        return await self._ask(self.statement(key))
 
     def statement(self, key: MachineKey | None = None, **claims: str) -> str:
         """`private_key_jwt` (RFC 7523, section 3; OpenID Connect Core, section 9): good once, for a minute.

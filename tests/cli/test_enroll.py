@@ -39,6 +39,7 @@ class Plane:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tickets: list[Ticket] = []
         self.answer: Enrolled | Exception = Enrolled(client_id=CLIENT, issuer=URL, status="active")
+        self.trouble: TryAgain | None = None
         monkeypatch.setattr(Registry, "enrol", lambda _, ticket, *__: self._enrol(ticket))
         monkeypatch.setattr(Registry, "grant", self._grant)
 
@@ -49,6 +50,8 @@ class Plane:
         return self.answer
 
     async def _grant(self, *_: object) -> Grant:
+        if self.trouble is not None:
+            raise self.trouble
         return Grant("t0k3n", 600.0)
 
 
@@ -270,6 +273,40 @@ def test_what_is_refused_leaves_the_old_identity_as_it_is(
     assert key.load(home / "state", before.key_id)
 
 
+@pytest.mark.parametrize("is_confirmed", [True, False])
+def test_what_is_in_use_stays_until_the_new_key_is_confirmed_and_whoever_left_goes_on_waiting(
+    home: Path,
+    plane: Plane,
+    token_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_confirmed: bool,
+) -> None:
+    assert enroll("--control-plane", URL, "--token-file", str(token_file)) == ExitCode.STOPPED
+    before = {path.name: path.read_bytes() for path in (home / "state").iterdir()}
+    plane.answer = Enrolled(client_id="another", issuer=URL, status="pending")
+    plane.trouble = Pending("a person has to say yes")
+    monkeypatch.setattr(enrolling, "CONFIRMED_WITHIN_S", 0)
+    for arguments in (("--again", "--token-file", str(token_file)), ()):
+        assert enroll(*arguments) == ExitCode.TRY_AGAIN
+        assert "`sse-agent enroll` goes on waiting" in capsys.readouterr().err
+        assert {name: (home / "state" / name).read_bytes() for name in before} == before
+    new = key.following(home / "state")
+    assert new is not None
+    plane.trouble = None if is_confirmed else NotEnrolled("it was refused")
+    assert enroll() == (ExitCode.STOPPED if is_confirmed else ExitCode.WRONG_CONFIGURATION)
+    told = capsys.readouterr()
+    assert sorted(path.name for path in (home / "state").iterdir()) == sorted(before)
+    found = identity.read(home / "state")
+    assert found is not None
+    if is_confirmed:
+        assert (found.client_id, found.key_id) == ("another", new.key_id)
+        assert key.load(home / "state", new.key_id)
+    else:
+        assert "the key in use stays" in told.err
+        assert {name: (home / "state" / name).read_bytes() for name in before} == before
+
+
 @pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o644), lambda path: path.write_text("{")])
 def test_enrolling_again_is_the_way_out_of_a_spoilt_identity(
     home: Path, plane: Plane, token_file: Path, spoil: Callable[[Path], object]
@@ -369,7 +406,8 @@ async def test_a_refusal_ends_the_waiting(tmp_path: Path) -> None:
     there = Waiting(tmp_path, Pending("not yet"), NotEnrolled("it was refused"))
     ended = await there.ends()
     assert ended is not None
-    assert (ended.exit_code, str(ended)) == (ExitCode.WRONG_CONFIGURATION, "it was refused")
+    assert ended.exit_code is ExitCode.WRONG_CONFIGURATION
+    assert str(ended) == "it was refused. With a new code: sse-agent enroll --again"
 
 
 async def test_a_network_that_is_away_is_waited_for(tmp_path: Path) -> None:

@@ -50,19 +50,19 @@ async def test_each_token_opens_its_own_doors_and_is_403_at_every_other(open_off
                 with pytest.raises(NotAllowed):
                     await access.require_agent(name, headers)
         if kind in services:
-            assert access.require_service(headers) == {"service": "service", "named service": "laravel"}[kind]
-            assert access.require_viewer(headers).is_service
+            assert await access.require_service(headers) == {"service": "service", "named service": "laravel"}[kind]
+            assert (await access.require_viewer(headers)).is_service
         else:
             with pytest.raises(NotAllowed):
-                access.require_service(headers)
+                await access.require_service(headers)
         if kind == "viewer":
-            assert not access.require_viewer(headers).is_service
+            assert not (await access.require_viewer(headers)).is_service
         elif kind not in services:
             with pytest.raises(NotAllowed):
-                access.require_viewer(headers)
+                await access.require_viewer(headers)
         if kind not in services:
             with pytest.raises(NotAllowed):
-                access.require_manager(headers)
+                await access.require_manager(headers)
 
 
 async def test_the_same_over_http(open_office: Office) -> None:
@@ -112,9 +112,9 @@ async def test_what_is_no_token_of_ours_is_401(open_office: Office) -> None:
     await access.require_agent(machine.client_id, shown(issued.mint(Audience.AGENT, machine.client_id, 600, kv=1)[0]))
     for headers in ({}, {"authorization": "Basic x"}, {"authorization": "Bearer"}):
         with pytest.raises(Unauthenticated):
-            access.require_service(headers)
+            await access.require_service(headers)
         with pytest.raises(Unauthenticated):
-            access.require_viewer(headers)
+            await access.require_viewer(headers)
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,15 @@ async def test_what_is_no_token_of_ours_is_401(open_office: Office) -> None:
 async def test_a_viewer_token_without_its_bounds_is_none(open_office: Office, claims: dict[str, Any]) -> None:
     token, _ = open_office.parts.tokens.mint(Audience.VIEWER, "ada", 60, **claims)
     with pytest.raises(Unauthenticated):
-        open_office.parts.access.require_viewer(shown(token))
+        await open_office.parts.access.require_viewer(shown(token))
 
 
 async def test_a_viewer_sees_its_agents_and_commands_none_without_that_scope(open_office: Office) -> None:
-    def viewer(**claims: Any) -> Any:
+    async def viewer(**claims: Any) -> Any:
         token, _ = open_office.parts.tokens.mint(Audience.VIEWER, "ada", 60, **claims)
-        return open_office.parts.access.require_viewer(shown(token))
+        return await open_office.parts.access.require_viewer(shown(token))
 
-    watcher = viewer(agents=["a"], scopes=["watch"])
+    watcher = await viewer(agents=["a"], scopes=["watch"])
     assert [watcher.may(scope, name) for scope in ("watch", "command") for name in ("a", "b")] == [
         True,
         False,
@@ -149,7 +149,7 @@ async def test_a_viewer_sees_its_agents_and_commands_none_without_that_scope(ope
     for scope, name in (("watch", "b"), ("command", "a")):
         with pytest.raises(NotAllowed):
             watcher.require(scope, name)
-    everything = viewer(agents="*", scopes=["watch", "command"])
+    everything = await viewer(agents="*", scopes=["watch", "command"])
     assert all(everything.may(scope, "b") for scope in ("watch", "command"))
     assert (everything.ends_at - open_office.clock.now()).total_seconds() == 60
 
@@ -161,7 +161,7 @@ async def test_a_call_says_when_its_token_ends_and_a_fixed_one_does_not(open_off
     assert (call.ends_at - open_office.clock.now()).total_seconds() == 600
     fixed = await open_office.parts.access.require_agent("fixed-agent", shown("fixed-token"))
     assert fixed.ends_at is None
-    assert not open_office.parts.access.is_over(fixed)
+    assert not await open_office.parts.access.is_over(fixed)
     with pytest.raises(MalformedSpeaker):
         await open_office.parts.access.require_agent("fixed-agent", {"authorization": "Bearer fixed-token"})
 
@@ -181,7 +181,7 @@ async def test_what_another_instance_revoked_is_known_here_within_seconds(tmp_pa
         clock.advance(2)
         with pytest.raises(Unauthenticated):
             await here.parts.access.require_agent(machine.client_id, call_headers)
-        assert not here.parts.access.is_over(call)
+        assert await here.parts.access.is_over(call)
 
 
 async def test_what_this_instance_revoked_is_void_at_once(open_office: Office) -> None:
@@ -189,7 +189,7 @@ async def test_what_this_instance_revoked_is_void_at_once(open_office: Office) -
     headers = shown(await open_office.access(machine))
     call = await open_office.parts.access.require_agent(machine.client_id, headers)
     await open_office.enrol(other, token=await open_office.token(clientId=machine.client_id))
-    assert open_office.parts.access.is_over(call)
+    assert await open_office.parts.access.is_over(call)
     with pytest.raises(Unauthenticated):
         await open_office.parts.access.require_agent(machine.client_id, headers)
     await open_office.ask("DELETE", f"/api/v1/agents/{machine.client_id}")

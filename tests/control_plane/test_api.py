@@ -89,6 +89,10 @@ def test_commands_queue_while_the_agent_is_away_and_none_is_dropped(running: Pla
     assert (full.status_code, slug(full), int(full.headers["retry-after"]) > 0) == (429, "queue-full", True)
     again = running.order(agent, names[0])
     assert (again.status_code, again.json()) == (202, answers[0].json())
+    spelt = json.dumps(dict(reversed(json.loads(answers[0].request.content).items())), indent=1)
+    headers = {"idempotency-key": names[0], "content-type": "application/json"}
+    again = running.ask("POST", f"{agent.path}/commands", headers=headers, content=spelt)
+    assert (again.status_code, again.json()) == (202, answers[0].json()), "the same in another spelling"
     other = running.order(agent, names[0], actor="somebody")
     assert (other.status_code, slug(other)) == (422, "idempotency-key-reused")
     assert [event["message"]["id"] for event in agent.poll().json()["events"]] == names

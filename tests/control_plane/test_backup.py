@@ -11,7 +11,7 @@ import pytest
 from sse_agent.clock import SystemClock
 from sse_agent.control_plane.backup import backup, restore
 from sse_agent.errors import CannotStart
-from tests.doubles.planes import WITHIN_S, Agent, Plane, plane
+from tests.doubles.planes import WITHIN_S, Agent, Plane, plane, slug
 
 CLOCK = SystemClock()
 
@@ -70,6 +70,20 @@ def test_what_was_reported_since_the_backup_is_taken_again(tmp_path: Path) -> No
         assert [agent.report(message).status_code for message in (before, after)] == [200, 202]
         uploads = there.ask("GET", f"{agent.path}/uploads").json()["uploads"]
         assert {upload["fileId"]: upload["state"] for upload in uploads} == {"a": "complete", "b": "complete"}
+
+
+def test_names_of_uploads_are_restored_and_what_lets_somebody_in_once_is_not(tmp_path: Path) -> None:
+    with plane(tmp_path) as there:
+        agent = there.fresh()
+        order = {"fileId": "a", "fileName": "Übersicht.pdf", "tusEndpoint": "http://127.0.0.1:1/"}
+        assert there.order(agent, type="UPLOAD_START", payload=order).status_code == 202
+        agent.report(agent.envelope("UPLOAD_COMPLETE", complete("a")))
+        link = there.ask("POST", "/api/v1/signin-links", json={}, headers={"idempotency-key": "l"}).json()["link"]
+        put_back(there, taken(there, tmp_path / "backup"))
+        uploads = there.ask("GET", f"{agent.path}/uploads").json()["uploads"]
+        assert [upload["fileName"] for upload in uploads] == ["Übersicht.pdf"]
+        answer = there.ask("POST", "/api/v1/sessions", json={"secret": link.rpartition("=")[2]})
+        assert slug(answer) == "link-not-valid"
 
 
 def complete(file_id: str) -> dict[str, object]:

@@ -18,7 +18,7 @@ def ask(on: Plane, agent: Agent, **params: int) -> list[tuple[str, str, bool]]:
     return [(line["from"], line["text"], line["isFromService"]) for line in lines]
 
 
-def test_lines_of_both_sides_are_there_in_order_and_commands_are_not(running: Plane) -> None:
+def test_lines_of_both_sides_are_there_in_order_and_commands_as_they_were_written(running: Plane) -> None:
     agent = running.fresh()
     for number in range(2):
         payload = {"text": f"question {number}", "from": "ada"}
@@ -26,14 +26,21 @@ def test_lines_of_both_sides_are_there_in_order_and_commands_are_not(running: Pl
         for _ in range(2):
             running.order(agent, f"{agent.client_id}-{number}", type="MESSAGE", payload=payload)
         agent.report(agent.envelope("MESSAGE", {"text": f"answer {number}", "from": "bob"}))
-    running.order(agent, type="MESSAGE", payload={"text": "/status", "from": "ada"})
+    # The same again is the same line, and one that is no command is none.
+    for text in ("/ls  '/srv/a b'", "/ls  '/srv/a b'", "/nonsense"):
+        running.order(agent, f"{agent.client_id}-{text[1]}", type="MESSAGE", payload={"text": text, "from": "ada"})
+    running.order(agent, type="GET_STATUS")
     assert ask(running, agent) == [
         ("ada", "question 0", True),
         ("bob", "answer 0", False),
         ("ada", "question 1", True),
         ("bob", "answer 1", False),
+        ("ada", "/ls  '/srv/a b'", True),
     ]
-    assert ask(running, agent, limit=1) == [("bob", "answer 1", False)]
+    assert ask(running, agent, limit=1) == [("ada", "/ls  '/srv/a b'", True)]
+    lines = running.ask("GET", f"{agent.path}/chat").json()["lines"]
+    assert [line["type"] for line in lines] == ["MESSAGE"] * 4 + ["LIST_FILES"]
+    assert running.ask("GET", f"/api/v1/commands/{lines[-1]['id']}").json()["type"] == "LIST_FILES"
 
 
 def test_of_a_long_chat_the_newest_lines_are_told(running: Plane) -> None:

@@ -28,12 +28,36 @@ async def fail(*args, **more):
 SqliteEngine.agents = SqliteEngine.claim = fail
 sys.exit(cli.main(["control-plane"]))
 """
+# What runs beside the requests has a bug that shows once somebody asks for the page.
+HALF_BROKEN = f"""
+import sys
+from sse_agent import cli
+from sse_agent.control_plane.page import Page
+from sse_agent.control_plane.webhooks.courier import Courier
+import asyncio
+
+asked = asyncio.Event()
+serve = Page.serve
+
+async def tell(*args):
+    asked.set()
+    await serve(*args)
+
+async def fail(self):
+    await asked.wait()
+    raise ValueError({SECRET!r})
+
+Page.serve, Courier.run = tell, fail
+sys.exit(cli.main(["control-plane"]))
+"""
 INTACT = "import sys; from sse_agent import cli; sys.exit(cli.main(['control-plane']))"
 
 
 @contextmanager
-def running(database: Path, program: str = INTACT, umask: int = 0o022) -> Iterator[tuple[str, Path]]:
-    """Where it listens, and the file that it logs to; stopped after the block."""
+def running(
+    database: Path, program: str = INTACT, umask: int = 0o022, *, ends_itself: bool = False
+) -> Iterator[tuple[str, Path]]:
+    """Where it listens, and the file that it logs to; stopped after the block, or waited for until it ends itself."""
     settings = {
         "PORT": "0",
         "DATABASE": str(database),
@@ -55,8 +79,9 @@ def running(database: Path, program: str = INTACT, umask: int = 0o022) -> Iterat
         line = process.stdout.readline()
         assert line, log.read_text()
         yield json.loads(line)["listening"], log
-        process.terminate()
-        assert process.wait(WITHIN_S) == 0
+        if not ends_itself:
+            process.terminate()
+        assert process.wait(WITHIN_S) == (75 if ends_itself else 0)
     finally:
         process.kill()
         process.wait()
@@ -81,6 +106,14 @@ def test_a_bug_is_told_once_by_kind_and_place_and_not_in_its_words(tmp_path: Pat
     told = log.read_text()
     assert told.count("ValueError") == 2, told
     assert "in fail" in told
+    assert SECRET not in told
+
+
+def test_a_bug_beside_the_requests_ends_it_so_that_it_is_started_anew(tmp_path: Path) -> None:
+    with running(tmp_path / "data" / "control-plane.db", HALF_BROKEN, ends_itself=True) as (url, log):
+        httpx.get(url, timeout=WITHIN_S, trust_env=False)
+    told = log.read_text()
+    assert "ValueError" in told
     assert SECRET not in told
 
 

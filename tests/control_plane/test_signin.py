@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr, ValidationError
 
 from sse_agent.control_plane.identity import parts
 from sse_agent.control_plane.problems import LinkNotValid
-from sse_agent.control_plane.settings import PREFIX
+from sse_agent.control_plane.settings import PREFIX, Settings
 from sse_agent.control_plane.signin import Grant, SignIn
 from tests.doubles.clock import FakeClock
 from tests.doubles.engines import on_sqlite
@@ -81,11 +82,19 @@ async def test_of_many_who_use_a_link_at_once_one_gets_in(tmp_path: Path) -> Non
     assert sum(isinstance(answer, LinkNotValid) for answer in answers) == 7
 
 
+@pytest.mark.parametrize("end", ["/", "/agents/", "//agents", "/a/../b", "/a?b", "/a#b", "/a%2fb", "/a b"])
+def test_a_public_url_that_browsers_and_proxies_may_write_in_another_way_is_refused(end: str) -> None:
+    assert Settings(service_token=SecretStr("t"), issuer="https://app.example/agents/v1").issuer
+    with pytest.raises(ValidationError, match="ISSUER"):
+        Settings(service_token=SecretStr("t"), issuer=f"https://app.example{end}")
+
+
 def test_the_cookie_is_for_no_script_and_no_other_site_and_gives_the_next_token(running: Plane) -> None:
     with browser(running) as page:
         answer = page.post(SESSIONS, json={"secret": secret_of(running)})
         attributes = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
-        assert {"httponly", "samesite=strict", "path=/api/v1/sessions", "max-age=43200"} <= attributes
+        # Neither a host nor a path: they are those of the request, as the browser sent it.
+        assert attributes == {"httponly", "samesite=strict", "max-age=43200"}
         renewed = page.post(f"{SESSIONS}/renew", json={})
         assert renewed.status_code == 200
         assert renewed.json()["token"] != answer.json()["token"]
@@ -168,6 +177,21 @@ def test_what_is_no_secret_is_refused_without_being_repeated(running: Plane, bod
         answer = page.post(SESSIONS, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 422)
         assert "short" not in answer.text
+
+
+def test_a_grant_that_no_header_could_carry_is_refused_when_the_link_is_asked_for(running: Plane) -> None:
+    def made(path: str, count: int, size: int) -> httpx.Response:
+        names = [f"{number:04}{'x' * (size - 4)}" for number in range(count)]
+        return running.ask("POST", path, json={"subject": "ada", "agents": names, "scopes": ["watch"]})
+
+    for path, count, size in ((LINKS, 1000, 10), ("/api/v1/viewer-tokens", 100, 128)):
+        refused = made(path, count, size)
+        assert (refused.status_code, slug(refused)) == (422, "invalid-parameter")
+        assert "name fewer agents" in refused.json()["detail"]
+        assert len(refused.text) < 500
+    token = made("/api/v1/viewer-tokens", 100, 46).json()["token"]
+    assert 6500 < len(token) <= 7168
+    assert running.client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
 
 def test_agents_make_no_links(running: Plane) -> None:

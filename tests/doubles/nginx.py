@@ -1,4 +1,4 @@
-"""A real nginx as a process, with the configuration that the how-to page shows."""
+"""A real nginx as a process, with the configurations that the how-to pages show."""
 
 import re
 import socket
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.doubles.programs import debian
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "run-many-control-planes.md"
+_PAGES = Path(__file__).parents[2] / "docs" / "how-to"
+PAGE = _PAGES / "run-many-control-planes.md"
 WITHIN_S = 20.0
 
 
@@ -39,9 +40,27 @@ def free_port() -> int:
 @contextmanager
 def nginx(folder: Path, backends: Sequence[int]) -> Iterator[str]:
     """The URL in front of those control planes; gone after the block."""
+    port = free_port()
+    with _started(folder, port, adapted(shown(), port, backends)):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def under_a_path(folder: Path, port: int, backend: int) -> Iterator[None]:
+    """nginx on that port, with a control plane under `/agents/`; gone after the block."""
+    blocks = re.findall(r"```nginx\n(.*?)```", (_PAGES / "embed-the-live-page.md").read_text(), re.DOTALL)
+    (block,) = (block for block in blocks if "location /agents/" in block)
+    assert block.count("127.0.0.1:8787") == 1
+    block = block.replace("127.0.0.1:8787", f"127.0.0.1:{backend}")
+    with _started(folder, port, f"server {{ listen 127.0.0.1:{port};\n{block}\n}}"):
+        yield
+
+
+@contextmanager
+def _started(folder: Path, port: int, http: str) -> Iterator[None]:
+    """`http`: what stands inside of `http { … }`."""
     program = debian("nginx")
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
     paths = "".join(
         f"    {name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -49,7 +68,7 @@ def nginx(folder: Path, backends: Sequence[int]) -> Iterator[str]:
     configuration.write_text(
         f"daemon off;\npid {folder}/nginx.pid;\nworker_processes 1;\nerror_log {folder}/error.log;\n"
         f"events {{ worker_connections 4096; }}\nhttp {{\n    access_log off;\n{paths}"
-        f"{adapted(shown(), port, backends)}\n}}\n"
+        f"{http}\n}}\n"
     )
     process = subprocess.Popen(
         [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)],
@@ -62,7 +81,7 @@ def nginx(folder: Path, backends: Sequence[int]) -> Iterator[str]:
             assert process.poll() is None, process.stderr and process.stderr.read().decode()
             assert time.monotonic() < until, (folder / "error.log").read_text()
             time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         process.terminate()
         process.wait(WITHIN_S)

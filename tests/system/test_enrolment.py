@@ -228,7 +228,7 @@ def test_tokens_are_renewed_with_the_stream_and_no_command_is_lost_doubled_or_ou
         assert agent.stop() == 0
 
 
-def test_an_agent_that_was_deleted_parks_and_after_a_restart_is_not_known_any_more(tmp_path: Path) -> None:
+def test_an_agent_that_was_deleted_parks_and_after_a_restart_without_a_token_too(tmp_path: Path) -> None:
     with premises(tmp_path) as there:
         there.enrolled()
         agent, services = there.agent(), there.services()
@@ -237,9 +237,11 @@ def test_an_agent_that_was_deleted_parks_and_after_a_restart_is_not_known_any_mo
         services.delete()
         assert "deleted" in agent.wait_for("agent.parked")["reason"]
         assert agent.stop() == 0
+        done = there.script("enroll")
+        assert (done.returncode, "this agent was deleted" in done.stderr, "--again" in done.stderr) == (78, True, True)
         mark = agent.mark()
         agent.start()
-        assert "does not accept this machine's key" in agent.wait_for("stream.lost", after=mark)["reason"]
+        assert "deleted" in agent.wait_for("agent.parked", after=mark)["reason"]
         assert agent.stop() == 0
 
 
@@ -291,6 +293,29 @@ def test_a_lost_key_is_replaced_by_a_code_that_is_bound_to_the_agent_and_its_jou
         mark = agent.mark()
         agent.start()
         agent.wait_for("stream.connected", after=mark, resumed=True)
+        assert agent.stop() == 0
+
+
+def test_an_agent_that_runs_takes_a_new_key_once_it_is_confirmed_though_nobody_waits_for_that(tmp_path: Path) -> None:
+    with premises(tmp_path) as there:
+        there.enrolled()
+        before, agent = there.identity, there.agent()
+        agent.start()
+        agent.wait_for("stream.connected")
+        terminal = there.terminal("enroll", "--again")
+        terminal.shows("Pairing code")
+        terminal.types(there.code(clientId=before["clientId"]))
+        terminal.shows("Ctrl-C ends the waiting alone")
+        terminal.interrupts()
+        assert terminal.ended() == 75
+        assert there.identity == before
+        there.services().carry_out("HEARTBEAT")
+        mark = agent.mark()
+        there.confirm(fingerprint(terminal.seen))
+        assert agent.wait_for("agent.key_rotated", after=mark)["fingerprint"] == fingerprint(terminal.seen)
+        agent.wait_for("stream.connected", after=mark, resumed=True)
+        assert (there.identity["clientId"], there.identity != before) == (before["clientId"], True)
+        assert sorted(path.name for path in there.state.glob("*key*")) == ["key.json"]
         assert agent.stop() == 0
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.control_plane.identity.machines import Machine
+from tests.control_plane.identity.test_process import enrolled, now
 from tests.doubles import fleet
 from tests.doubles.instances import instances, prove
 from tests.doubles.nginx import free_port
@@ -65,6 +67,20 @@ def test_the_newest_stream_wins_also_where_another_control_plane_holds_the_older
                 here.order(agent)
                 assert newer.event()["id"] == f"{numbering}/1"
                 eventually(lambda: all(is_there(agent.client_id, plane) for plane in there.planes))
+
+
+def test_a_key_that_is_replaced_at_one_control_plane_ends_the_stream_that_another_holds(tmp_path: Path) -> None:
+    with instances(tmp_path) as there:
+        here, elsewhere = there.planes
+        agent = enrolled(here, Machine(there.url))
+        agent.client = elsewhere.client
+        with agent.stream() as stream:
+            stream.hello()
+            token = here.ask("POST", "/api/v1/enrollment-tokens", json={"clientId": agent.client_id}).json()["token"]
+            body = Machine(there.url).application(now(), token=token)
+            assert here.client.post("/api/v1/enrollments", json=body).status_code == 201
+            # Heartbeats would go on for eleven minutes.
+            assert [event for event in stream.rest() if "data" in event] == []
 
 
 def is_there(client_id: str, plane: Plane) -> bool:

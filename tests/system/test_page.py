@@ -15,8 +15,10 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.doubles.browsers import Tab, chromium
+from tests.doubles.nginx import free_port, under_a_path
 from tests.doubles.planes import Agent, Plane, plane
 from tests.doubles.processes import CLIENT, World, world
+from tests.doubles.redis_server import redis_server
 from tests.doubles.relay import Relay
 from tests.doubles.services import until
 
@@ -64,7 +66,7 @@ def signed_in(browser: Browser, where: str, *, checked: bool = True, **options: 
 
 
 def choose(page: Page, client_id: str = CLIENT) -> None:
-    page.get_by_role("listitem").filter(has_text=client_id).click()
+    page.get_by_role("navigation", name="Agents").get_by_role("button", name=re.compile(f"^{client_id}, ")).click()
     expect(page.get_by_role("heading", name=client_id)).to_be_visible()
 
 
@@ -244,7 +246,11 @@ def test_words_go_both_ways(browser: Browser, running: World) -> None:
         log = tab.page.get_by_role("log", name="Chat")
         box.fill("/status")
         box.press("Enter")
-        expect(log.get_by_text(re.compile("uploads: .*disk free", re.DOTALL))).to_be_visible()
+        answer = re.compile("uploads: .*disk free", re.DOTALL)
+        for page in (tab.page, other.page):
+            said = page.get_by_role("log", name="Chat")
+            expect(said.get_by_role("listitem").filter(has_text="/status")).to_contain_text("completed")
+            expect(said.get_by_text(answer)).to_have_count(1)
         box.fill("/nonsense")
         box.press("Enter")
         expect(tab.page.get_by_role("alert").filter(has_text="/upload FILE")).to_be_visible()
@@ -252,6 +258,11 @@ def test_words_go_both_ways(browser: Browser, running: World) -> None:
         tab.page.reload()
         expect(tab.page.get_by_role("log", name="Chat").get_by_text(text)).to_be_visible()
         assert tab.page.get_by_role("log", name="Chat").get_by_text(text).count() == 1
+        expect(log.get_by_text("/status", exact=True)).to_have_count(1)
+        expect(log.get_by_text(answer)).to_have_count(1)
+        expect(log.get_by_role("listitem").filter(has_text=re.compile("/status|disk free"))).to_contain_text(
+            ["/status", "disk free"]
+        )
 
 
 # --- trouble ---
@@ -265,7 +276,9 @@ def test_a_page_comes_back_by_itself_and_shows_what_happened_meanwhile(browser: 
             found = upload(tab.page, "long.bin")
             expect(found).to_contain_text("uploading")
             there.plane.kill()
-            expect(tab.page.get_by_text("the control plane does not answer")).to_be_visible()
+            expect(tab.page.get_by_role("status").filter(has_text="the control plane does not answer")).to_be_visible()
+            # What counts down stands beside what is read out.
+            assert tab.page.get_by_text("next try").evaluate("(found) => found.closest('[role=status]') === null")
             relay.rate = None
             there.agent.wait_for("upload.completed")
             there.start_plane()
@@ -305,8 +318,12 @@ def test_everything_is_reached_with_the_keyboard_alone(browser: Browser, running
         expect(page.get_by_text("1 of 1 connected")).to_be_visible()
         _tab_to(page, "Sign out")
         page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
+        agent = page.get_by_role("list", name="Agents").get_by_role("button", name=f"{CLIENT}, connected")
+        expect(agent).to_be_focused()
+        expect(agent).not_to_have_attribute("aria-current", "true")
+        page.keyboard.press("Space")
         expect(page.get_by_role("heading", name=CLIENT)).to_be_focused()
+        expect(agent).to_have_attribute("aria-current", "true")
         _tab_to(page, "Uploads")
         page.keyboard.press("ArrowRight")
         expect(page.get_by_role("tab", name="Files")).to_be_focused()
@@ -316,7 +333,7 @@ def test_everything_is_reached_with_the_keyboard_alone(browser: Browser, running
         _tab_to(page, str(running.files))
         page.keyboard.press("Enter")
         expect(files.filter(has_text="keys.bin")).to_be_visible()
-        expect(files.first).to_be_focused()
+        expect(files.first.get_by_role("checkbox")).to_be_focused()
         assert "keys.bin" not in _focused(page)
         for _ in range(20):
             page.keyboard.press("ArrowDown")
@@ -330,9 +347,18 @@ def test_everything_is_reached_with_the_keyboard_alone(browser: Browser, running
         expect(page.get_by_role("tab", name="Uploads")).to_be_focused()
         page.keyboard.press("Enter")
         expect(row(page, "keys.bin")).to_contain_text("complete")
+        _require_names(page)
         tab.require_clean()
     finally:
         tab.close()
+
+
+def _require_names(page: Page) -> None:
+    """Everything that can be pressed has a name."""
+    found = page.locator("body").aria_snapshot()
+    assert (
+        re.search(r"- (button|tab|checkbox|textbox|searchbox|progressbar)( \[.*\])?:?$", found, re.MULTILINE) is None
+    ), found
 
 
 def _focused(page: Page) -> str:
@@ -525,6 +551,72 @@ def test_a_machine_is_paired_compared_confirmed_and_turns_green_by_itself(
             until(lambda: any("deleted" in line for line in machine.lines), "the machine hears of it")
         finally:
             machine.kill()
+
+
+# --- on Redis ---
+
+
+def test_on_redis_it_comes_back_signed_in_to_a_server_that_started_anew(browser: Browser, tmp_path: Path) -> None:
+    with (
+        redis_server(tmp_path / "redis") as redis,
+        plane(tmp_path, port=free_port(), redis_url=redis.url, heartbeat_seconds=15) as found,
+    ):
+        agent = found.fresh()
+
+        def progress(n: int) -> None:
+            payload = {"fileId": "f", "state": "uploading", "revision": 2, "n": n, "offset": n, "bytesSent": n}
+            agent.report(agent.envelope("UPLOAD_PROGRESS", {**payload, "fileSize": 100}))
+
+        with signed_in(browser, _plane_link(found)) as tab:
+            choose(tab.page, agent.client_id)
+            for n in (20, 40):
+                progress(n)
+                expect(row(tab.page, "f")).to_contain_text(f"{n} % confirmed")
+            found.kill()
+            expect(tab.page.get_by_text("the control plane does not answer")).to_be_visible()
+            found.start()
+            agent.client = found.client
+            expect(tab.page.get_by_text("live", exact=True)).to_be_visible()
+            progress(60)
+            expect(row(tab.page, "f")).to_contain_text("60 % confirmed")
+            tab.page.reload()
+            expect(row(tab.page, "f")).to_contain_text("60 % confirmed")
+
+
+# --- under a path ---
+
+
+def test_it_works_under_a_path_that_a_proxy_takes_away(browser: Browser, tmp_path: Path) -> None:
+    port, backend = free_port(), free_port()
+    where = f"http://127.0.0.1:{port}/agents"
+    with (
+        plane(tmp_path, port=backend, issuer=where, heartbeat_seconds=15) as found,
+        under_a_path(tmp_path / "nginx", port, backend),
+    ):
+        agent = found.fresh()
+        way_in = _plane_link(found)
+        assert way_in.startswith(f"{where}/#signin=")
+        # Without the slash as well: nginx sends on, and the browser keeps what stands behind the #.
+        with signed_in(browser, way_in.replace("/#", "#")) as tab:
+            page = tab.page
+            assert page.url == f"{where}/"
+            choose(page, agent.client_id)
+            agent.report(agent.envelope("UPLOAD_PAUSED", {"fileId": "f", "revision": 2, "offset": 5}))
+            expect(row(page, "f")).to_contain_text("paused")
+            page.get_by_role("button", name="Add an agent").click()
+            page.get_by_role("button", name="Show a code").click()
+            expect(page.get_by_text(f"sse-agent enroll --control-plane {where}", exact=True)).to_be_visible()
+            page.reload()
+            expect(page.get_by_text("live", exact=True)).to_be_visible()
+            page.get_by_role("button", name="Sign out").click()
+            expect(page.get_by_role("heading", name="Sign in with a link")).to_be_visible()
+            page.reload()
+            expect(page.get_by_role("heading", name="Sign in with a link")).to_be_visible()
+            assert tab.context.cookies() == []
+        # Whoever stands on its machine gets in there without the proxy.
+        direct = f"{str(found.client.base_url).rstrip('/')}/#{_plane_link(found).partition('#')[2]}"
+        with signed_in(browser, direct) as tab:
+            expect(tab.page.get_by_text("0 of 60 connected")).to_be_visible()
 
 
 # --- another page's ---

@@ -124,8 +124,7 @@ class Administration:
             nonlocal was_waiting
             _check_there(identity)
             was_waiting = identity.waiting is not None
-            status = "refused" if identity.key is None else identity.status
-            return identity.model_copy(update={"waiting": None, "status": status})
+            return identity.without_waiting()
 
         if await self._registry.change(client_id, change) is None:
             raise UnknownAgent
@@ -138,7 +137,8 @@ class Administration:
         def change(identity: Identity) -> Identity:
             if identity.status == "deleted":
                 return identity
-            ended = {"status": "deleted", "waiting": None, "next_key": None, "key_version": identity.key_version + 1}
+            # The keys stay, so that whoever has one can be told.
+            ended = {"status": "deleted", "waiting": None, "key_version": identity.key_version + 1}
             return identity.model_copy(update=ended)
 
         # The identity first: it gives no new token then, whatever happens in between; a repetition does the rest.

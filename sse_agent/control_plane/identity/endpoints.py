@@ -108,14 +108,13 @@ class Endpoints:
     async def enrol(self, request: Request) -> Response:
         """No token: the code or token in the body is what lets one in."""
         application = await _read(request, Application)
-        address = request.client.host if request.client is not None else ""
-        return _json(await self._enrolment.enrol(application, address), 201)
+        return _json(await self._enrolment.enrol(application, _address(request)), 201)
 
     async def token(self, request: Request) -> Response:
         """The assertion in the form is what lets one in."""
         body = await read_body(request, BODY_LIMIT, media_type=FORM)
         try:
-            return _plain(await self._granting.grant(_form(body)))
+            return _plain(await self._granting.grant(_form(body), _address(request)))
         except TokenError as refused:
             told = {
                 "error": refused.error,
@@ -137,50 +136,50 @@ class Endpoints:
 
     async def make_code(self, request: Request) -> Response:
         """For a person to type."""
-        viewer = self._access.require_manager(request.headers)
+        viewer = await self._access.require_manager(request.headers)
         wanted = await _read(request, CredentialWanted)
         made = await self._administration.make_code(asker(viewer, wanted.actor), wanted.name, wanted.client_id)
         return _json(made, 201)
 
     async def make_token(self, request: Request) -> Response:
         """For a script."""
-        viewer = self._access.require_manager(request.headers)
+        viewer = await self._access.require_manager(request.headers)
         wanted = await _read(request, CredentialWanted)
         made = await self._administration.make_token(asker(viewer, wanted.actor), wanted.name, wanted.client_id)
         return _json(made, 201)
 
     async def code(self, code_id: str, request: Request) -> Response:
         """By its first half."""
-        self._access.require_manager(request.headers)
+        await self._access.require_manager(request.headers)
         return _json(await self._administration.code(code_id))
 
     async def waiting(self, request: Request, after: str = "", limit: Limit = 100) -> Response:
         """In the order of their client IDs."""
-        self._access.require_manager(request.headers)
+        await self._access.require_manager(request.headers)
         found = await self._administration.waiting(after, limit)
         return _json(EnrolmentsTold(enrollments=found))
 
     async def confirm(self, client_id: str, request: Request) -> Response:
         """Yes."""
-        viewer = self._access.require_manager(request.headers)
+        viewer = await self._access.require_manager(request.headers)
         said = await _read(request, Confirmation)
         return _json(await self._administration.confirm(asker(viewer, said.actor), client_id, said.fingerprint))
 
     async def refuse(self, client_id: str, request: Request, actor: Actor = None) -> Response:
         """No."""
-        viewer = self._access.require_manager(request.headers)
+        viewer = await self._access.require_manager(request.headers)
         await self._administration.refuse(asker(viewer, actor), client_id)
         return Response(status_code=204)
 
     async def delete(self, client_id: str, request: Request, actor: Actor = None) -> Response:
         """For ever."""
-        viewer = self._access.require_manager(request.headers)
+        viewer = await self._access.require_manager(request.headers)
         await self._administration.delete(asker(viewer, actor), client_id)
         return Response(status_code=204)
 
     async def viewer_token(self, request: Request) -> Response:
         """Short-lived."""
-        by = self._access.require_service(request.headers)
+        by = await self._access.require_service(request.headers)
         wanted = await _read(request, ViewerWanted)
         agents = None if wanted.agents == "*" else wanted.agents
         made = await self._administration.viewer_token(
@@ -192,6 +191,7 @@ class Endpoints:
 
     async def jwks(self) -> Response:
         """No secret."""
+        await self._tokens.look_again()
         headers = {"Cache-Control": f"public, max-age={_KEYS_KEPT_S}"}
         return Response(
             pydantic_core.to_json(self._tokens.public_keys()), media_type="application/jwk-set+json", headers=headers
@@ -248,6 +248,10 @@ async def _read(request: Request, model: type[W]) -> W:
         raise InvalidParameter(first_wrong(error, "body")) from None
     except ValueError:
         raise MalformedRequest("the body is no JSON") from None
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
 
 
 def _form(body: bytes) -> dict[str, str]:

@@ -13,6 +13,7 @@ from sse_agent.control_plane.engine import Engine
 from sse_agent.control_plane.identity import assertions, keys
 from sse_agent.control_plane.identity.audit import Audit
 from sse_agent.control_plane.identity.identities import Identity, Key
+from sse_agent.control_plane.identity.limits import TokenRequests
 from sse_agent.control_plane.identity.registry import Registry
 from sse_agent.control_plane.problems import AgentDeleted, InvalidParameter, InvalidProof, Unauthenticated, UnknownAgent
 from sse_agent.control_plane.tokens import Audience, Tokens
@@ -32,6 +33,18 @@ class TokenError(Exception):
         self.error = error
         self.description = description
         self.status = status
+
+
+class KeyOfDeleted(AgentDeleted):
+    """To whoever has signed with the agent's key, and to nobody else. An error of RFC 6749, 5.2, at the same time."""
+
+    def __init__(self, now: str) -> None:
+        super().__init__()
+        self.now = now
+
+    def document(self) -> dict[str, Any]:
+        told = {"error": "invalid_client", "error_description": "this agent was deleted", "now": self.now}
+        return {**super().document(), **told}
 
 
 def _refused(description: str) -> TokenError:
@@ -58,9 +71,11 @@ class Granting:
         self._audit = audit
         self._clock = clock
         self._issuer = issuer
+        self._requests = TokenRequests(clock)
 
-    async def grant(self, form: dict[str, str]) -> dict[str, Any]:
-        """The answer of RFC 6749, 5.1. Raises TokenError."""
+    async def grant(self, form: dict[str, str], address: str) -> dict[str, Any]:
+        """The answer of RFC 6749, 5.1, to that address. Raises TokenError, KeyOfDeleted, TooManyRequests."""
+        self._requests.from_address(address)
         if "grant_type" not in form:
             raise TokenError("invalid_request", "grant_type is missing")
         if form["grant_type"] != GRANT_TYPE:
@@ -74,13 +89,15 @@ class Granting:
         return {"access_token": token, "token_type": "Bearer", "expires_in": ACCESS_LIFE_S}
 
     async def _identify(self, assertion: str, named: str | None) -> Identity:
+        if len(assertion) > assertions.SIZE:
+            raise _refused(f"the assertion: it is longer than {assertions.SIZE} characters")
         client_id = assertions.subject(assertion)
         identity = None if client_id is None or len(client_id) > 128 else await self._registry.find(client_id)
         if identity is None or (named is not None and named != identity.client_id):
-            raise _refused("no agent is called that")
+            raise _refused(_STRANGER)
         key = await self._verified(assertion, identity)
-        if identity.status in ("refused", "deleted"):
-            raise _refused("this agent was refused or deleted")
+        if identity.status == "deleted":
+            raise KeyOfDeleted(timestamp(self._clock.now()))
         if identity.waiting is not None and key.thumbprint == identity.waiting.thumbprint:
             raise TokenError("unauthorized_client", "this agent waits until a person confirms its key's fingerprint")
         await self._ensure_known(identity.client_id)
@@ -90,20 +107,21 @@ class Granting:
 
     async def _verified(self, assertion: str, identity: Identity) -> Key:
         """The key of the agent that it is signed with. Raises TokenError."""
-        now, refused = self._clock.now(), assertions.Refused("it has no key")
+        now, refused = self._clock.now(), None
         for key in _keys(identity):
             audiences = (self._issuer, self._issuer + PATH)
             try:
                 claims = assertions.read(assertion, keys.public_key(key.public_key), audiences, now)
             except assertions.Refused as why:
                 # Signed by it, but not good: that is worth more to know than that the others did not sign it.
-                refused = why if refused.args[0] in _NOT_THIS_KEY else refused
+                refused = refused if why.args[0] == assertions.NOT_SIGNED else why
                 continue
             if not claims.get("iss") == claims.get("sub") == identity.client_id:
                 raise _refused("the assertion: its iss and sub are not the clientId")
+            self._requests.by_client(identity.client_id)
             await self._spend(identity.client_id, claims)
             return key
-        raise _refused(f"the assertion: {refused}")
+        raise _refused(_STRANGER if refused is None else f"the assertion: {refused}")
 
     async def _spend(self, client_id: str, claims: Any) -> None:
         """Once: what is caught is good for nothing. Kept for as long as it would be good."""
@@ -123,7 +141,7 @@ class Granting:
         except UnknownAgent:
             await self._engine.enlist([client_id])
         except AgentDeleted:
-            raise _refused("this agent was refused or deleted") from None
+            raise KeyOfDeleted(timestamp(self._clock.now())) from None
 
     async def _promote(self, identity: Identity, key: Key) -> Identity:
         """The first use of a rotated key ends the one before."""
@@ -185,7 +203,8 @@ class Granting:
             raise InvalidProof(f"{name}: it is not for this agent and the new key", timestamp(now))
 
 
-_NOT_THIS_KEY = ("it has no key", assertions.NOT_SIGNED)
+_STRANGER = "no agent is called that, or the assertion is not signed by its key with Ed25519"
+"""Both in the same words: a stranger must not find out which agents there are."""
 
 
 def _keys(identity: Identity) -> Sequence[Key]:

@@ -1,12 +1,15 @@
 """What is kept of an agent's identity: documents, as JSON. Members are camelCase there, too."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pydantic_core
 
 from sse_agent.clock import parse_timestamp
 from sse_agent.messages import Wire
+
+WAITING_LIFE = timedelta(days=1)
+"""How long a key waits for a person's yes. After that its enrolment counts as refused."""
 
 
 class Stored(Wire):
@@ -48,6 +51,17 @@ class Identity(Stored):
     next_key: Key | None = None
     waiting: Key | None = None
     spent: list[str] = []  # noqa: RUF012 - pydantic copies it
+
+    def at(self, now: datetime) -> "Identity":
+        """The same, without a key that has waited too long."""
+        if self.waiting is None or now < parse_timestamp(self.waiting.created_at) + WAITING_LIFE:
+            return self
+        return self.without_waiting()
+
+    def without_waiting(self) -> "Identity":
+        """What waits is refused. Whoever has another key keeps it."""
+        status = "refused" if self.key is None else self.status
+        return self.model_copy(update={"waiting": None, "status": status})
 
     def status_of(self, thumbprint: str) -> Literal["pending", "active", "refused"]:
         """What became of this key's enrolment."""

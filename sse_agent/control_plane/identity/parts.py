@@ -27,6 +27,7 @@ class Parts:
     endpoints: Endpoints
     tokens: Tokens
     audit: Audit
+    registry: Registry
 
 
 async def opened(
@@ -50,4 +51,4 @@ async def opened(
     granting = Granting(engine, documents, registry, tokens, audit, clock, issuer)
     administration = Administration(engine, registry, credentials, tokens, audit, clock)
     endpoints = Endpoints(access, enrolment, granting, administration, engine, tokens, clock, issuer)
-    return Parts(access, administration, endpoints, tokens, audit)
+    return Parts(access, administration, endpoints, tokens, audit, registry)

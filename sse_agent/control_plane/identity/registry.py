@@ -13,7 +13,7 @@ KIND = "identities"
 WAITING = "identities-waiting"
 """Marks: which identities have something to confirm. Made before and removed after, so one may stand for nothing."""
 REMEMBERED_S = 2.0
-"""How long another instance may still believe in a key that was replaced here."""
+"""How long another instance may still believe in a key that was replaced here, if it was not told."""
 _REMEMBERED = 20_000
 _ATTEMPTS = 20
 _PAGE = 500
@@ -29,15 +29,28 @@ class Registry:
         self._clock = clock
         self._on_change = on_change
         self._memory: OrderedDict[str, tuple[float, Identity | None]] = OrderedDict()
-        self._versions: dict[str, int] = {}
-        """Of agents whose key was replaced or deleted here: tokens with a lower version are void."""
+        self._doubts = 0
 
     async def find(self, client_id: str) -> Identity | None:
         """As it is now."""
+        doubts = self._doubts
         found = await self._documents.document(KIND, client_id)
-        identity = None if found is None else Identity.model_validate_json(found.body)
-        self._remember(client_id, identity)
+        identity = None if found is None else self._decoded(found.body)
+        if doubts == self._doubts:
+            # Else it may be older than what is known by now.
+            self._remember(client_id, identity)
         return identity
+
+    def doubt(self, client_id: str) -> None:
+        """Another instance changed it: look again before you believe in what was."""
+        self._doubts += 1
+        self._memory.pop(client_id, None)
+        self._on_change(client_id)
+
+    def doubt_all(self) -> None:
+        """What other instances changed may have been missed. Whoever calls this wakes the streams."""
+        self._doubts += 1
+        self._memory.clear()
 
     async def create(self, identity: Identity) -> bool:
         """False: the name is taken."""
@@ -58,7 +71,7 @@ class Registry:
             if found is None:
                 return None
             before = Identity.model_validate_json(found.body)
-            after = change(before)
+            after = change(before.at(self._clock.now()))
             if after == before:
                 return after
             if after.waiting is not None and before.waiting is None:
@@ -83,7 +96,7 @@ class Registry:
             for document in page:
                 if document.key > last:
                     return found
-                found[document.key] = Identity.model_validate_json(document.body)
+                found[document.key] = self._decoded(document.body)
             if len(page) < _PAGE:
                 return found
             after = page[-1].key
@@ -95,8 +108,13 @@ class Registry:
             marks = await self._documents.documents(WAITING, after=after, limit=_PAGE)
             for mark in marks:
                 identity = await self.find(mark.key)
-                if identity is not None and identity.waiting is not None:
+                if identity is None:
+                    continue
+                if identity.waiting is not None:
                     found.append(identity)
+                else:
+                    # What has waited too long is written down as refused, and its mark goes.
+                    await self.change(mark.key, lambda known: known)
             if len(marks) < _PAGE:
                 break
             after = marks[-1].key
@@ -116,9 +134,17 @@ class Registry:
         if identity is None or identity.status != "active" or identity.key_version != key_version:
             raise Unauthenticated(is_missing=False)
 
-    def is_over(self, client_id: str, key_version: int) -> bool:
-        """Whether this instance replaced the key."""
-        return key_version < self._versions.get(client_id, 0)
+    async def is_over(self, client_id: str, key_version: int) -> bool:
+        """Whether the key was replaced or deleted. However old, what is known stands until it is doubted.
+
+        So ten thousand streams that look at every heartbeat read nothing.
+        """
+        remembered = self._memory.get(client_id)
+        identity = remembered[1] if remembered is not None else await self.find(client_id)
+        return identity is None or identity.status != "active" or identity.key_version != key_version
+
+    def _decoded(self, body: bytes) -> Identity:
+        return Identity.model_validate_json(body).at(self._clock.now())
 
     async def _mark(self, client_id: str) -> None:
         found = await self._documents.document(WAITING, client_id)
@@ -126,9 +152,9 @@ class Registry:
             await self._documents.put(WAITING, client_id, b"", version=found.version if found else 0)
 
     def _changed(self, before: Identity, after: Identity) -> None:
+        self._doubts += 1
         self._remember(after.client_id, after)
         if after.key_version != before.key_version or after.status != before.status:
-            self._versions[after.client_id] = after.key_version
             self._on_change(after.client_id)
 
     def _remember(self, client_id: str, identity: Identity | None) -> None:

@@ -21,14 +21,14 @@ class RememberedTokens:
         self._clock = clock
         self._memory: OrderedDict[tuple[Audience, bytes], tuple[float, Mapping[str, Any]]] = OrderedDict()
 
-    def read(self, audience: Audience, token: str) -> Mapping[str, Any]:
+    async def read(self, audience: Audience, token: str) -> Mapping[str, Any]:
         """Its claims. Raises Unauthenticated."""
         key = (audience, hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest())
         now = self._clock.monotonic()
         until, claims = self._memory.get(key, (now, {}))
         if until > now and claims["exp"] > self._clock.now().timestamp():
             return claims
-        claims = self._tokens.read(audience, token)
+        claims = await self._tokens.read(audience, token)
         self._memory[key] = (now + REMEMBERED_S, claims)
         self._memory.move_to_end(key)
         if len(self._memory) > _REMEMBERED:

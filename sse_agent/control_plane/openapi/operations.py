@@ -125,6 +125,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         Who.NOBODY,
         {200: {JSON: "AccessToken"}, 400: {JSON: "TokenError"}, 401: {JSON: "TokenError"}},
         takes={FORM: "TokenRequest"},
+        problems=(problems.AgentDeleted, problems.TooManyRequests),
     ),
     ("GET", f"{API}/jwks"): Operation("keys", "identity", Who.NOBODY, {200: {"application/jwk-set+json": "KeySet"}}),
     ("GET", "/.well-known/oauth-authorization-server"): Operation(

@@ -162,7 +162,9 @@ def _answers(ref: Ref) -> dict[str, Schema]:
     waiting = _object({"messageId": text, "n": number, "type": text, "tries": number, "nextAt": text, "reason": text})
     waiting["properties"]["state"] = {"enum": ["waiting", "dead"]}
     stored = {"type": "array", "items": {"type": "object"}}
-    line = _object({"id": text, "at": text, "from": text, "text": text, "isFromService": {"type": "boolean"}})
+    line = _object(
+        {"id": text, "at": text, "from": text, "text": text, "isFromService": {"type": "boolean"}, "type": text}
+    )
     return {
         "LongPoll": _object({"hello": ref("Hello"), "events": {"type": "array", "items": polled}}),
         "Batch": _object({"messages": {**batch, "maxItems": BATCH_COUNT_LIMIT}}),

@@ -26,7 +26,8 @@ from sse_agent.errors import CannotStart
 class RedisEngine:
     """Implements `engine.Engine` and `documents.Documents`. Open it, use it, close it.
 
-    `missed` is called when wake-ups of other processes may have been lost: whatever waits looks for itself then.
+    `identity_changed` is told whose identity another process changed. `missed` is called when wake-ups of other
+    processes may have been lost: whatever waits looks for itself then.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class RedisEngine:
         listener: engine.Listener,
         *,
         queue_limit: int,
+        identity_changed: Callable[[str], None] = lambda _: None,
         missed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = Store(url, clock)
         self._clock = clock
         self._listener = listener
         self._queue_limit = queue_limit
+        self._identity_changed = identity_changed
         self._told_missed = missed
         self._wakes = Wakes(self._store, clock, self._hear, self._missed)
         self._presence: Presence | None = None
@@ -190,6 +193,8 @@ class RedisEngine:
         """A wake-up of another process. Raises ValueError for what none of ours says."""
         if word == "agent":
             self._listener.queue_changed(rest.decode())
+        elif word == "identity":
+            self._identity_changed(rest.decode())
         elif word == "command":
             self._listener.command_changed(rest.decode())
         elif word == "report":

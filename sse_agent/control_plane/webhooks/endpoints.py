@@ -68,7 +68,7 @@ class Endpoints:
 
     async def make(self, request: Request) -> Response:
         """It gets what is reported from now on."""
-        by = self._access.require_service(request.headers)
+        by = await self._access.require_service(request.headers)
         try:
             wanted = WebhookWanted.model_validate_json(await read_body(request, BODY_LIMIT), by_name=False)
             addresses.check(wanted.url, allows_private=self._allows_private)
@@ -83,46 +83,46 @@ class Endpoints:
 
     async def all(self, request: Request) -> Response:
         """Without their secrets."""
-        self._access.require_service(request.headers)
+        await self._access.require_service(request.headers)
         return json_answer({"webhooks": [_told(webhook) for webhook in await self._registry.all()]})
 
     async def remove(self, webhook_id: str, request: Request) -> Response:
         """For good."""
-        by = self._access.require_service(request.headers)
+        by = await self._access.require_service(request.headers)
         await self._registry.remove(webhook_id)
         await self._audit.note("webhook-removed", by=by, webhook=webhook_id)
         return Response(status_code=204)
 
     async def rotate(self, webhook_id: str, request: Request) -> Response:
         """Until the old one ends, both sign."""
-        by = self._access.require_service(request.headers)
+        by = await self._access.require_service(request.headers)
         changed = await self._registry.rotate(webhook_id)
         await self._audit.note("webhook-secret-rotated", by=by, webhook=webhook_id)
         return json_answer(_with_secret(changed))
 
     async def resume(self, webhook_id: str, request: Request) -> Response:
         """It goes on where it stopped."""
-        self._access.require_service(request.headers)
+        await self._access.require_service(request.headers)
         changed = await self._registry.stop(webhook_id, None)
         self._courier.look_again(webhook_id)
         return json_answer(_told(changed))
 
     async def deliveries(self, webhook_id: str, request: Request, after: After = 0, limit: Limit = 100) -> Response:
         """The log of a week, oldest first."""
-        self._access.require_service(request.headers)
+        await self._access.require_service(request.headers)
         found = await self._documents.entries(f"{LOG}/{webhook_id}", after=after, limit=limit)
         return json_answer({"deliveries": [{"n": e.n, "at": e.at, **pydantic_core.from_json(e.body)} for e in found]})
 
     async def waiting(self, webhook_id: str, request: Request, limit: Limit = 100) -> Response:
         """Oldest first."""
-        self._access.require_service(request.headers)
+        await self._access.require_service(request.headers)
         found = await self._registry.waiting(webhook_id, limit)
         told = [one.model_dump(mode="json", by_alias=True, exclude={"body"}) for one in found]
         return json_answer({"waiting": told})
 
     async def retry(self, webhook_id: str, n: int, request: Request) -> Response:
         """Its tries begin anew."""
-        self._access.require_service(request.headers)
+        await self._access.require_service(request.headers)
         found = next((one for one in await self._registry.waiting(webhook_id, 100_000) if one.n == n), None)
         if found is None:
             raise InvalidParameter("nothing with that number waits")

@@ -12,8 +12,9 @@ import httpx
 from sse_agent.control_plane.api import Api
 from sse_agent.control_plane.attendance import Attendance
 from sse_agent.control_plane.bells import Bells, agent_topic
-from sse_agent.control_plane.engine import Listener, Report
+from sse_agent.control_plane.engine import Report
 from sse_agent.control_plane.identity import parts
+from sse_agent.control_plane.identity.registry import Registry
 from sse_agent.control_plane.ordering import Ordering
 from sse_agent.control_plane.sqlite import SqliteEngine
 from sse_agent.control_plane.streams import Streams
@@ -102,14 +103,12 @@ class Office:
         return [json.loads(entry.body) for entry in await self.engine.entries("audit")]
 
 
-Make = Callable[[Listener], Whole]
-
-
-class _Ringing:
+class Ringing:
     """What the engine says has changed → the streams."""
 
     def __init__(self, bells: Bells) -> None:
         self._bells = bells
+        self.registry: Registry
 
     def queue_changed(self, client_id: str) -> None:
         self._bells.ring(agent_topic(client_id))
@@ -120,12 +119,23 @@ class _Ringing:
     def reported(self, client_id: str, report: Report) -> None:
         pass
 
+    def identity_changed(self, client_id: str) -> None:
+        self.registry.doubt(client_id)
+
+    def missed(self) -> None:
+        if hasattr(self, "registry"):
+            self.registry.doubt_all()
+        self._bells.ring_all()
+
+
+Make = Callable[[Ringing], Whole]
+
 
 @asynccontextmanager
 async def office(folder: Path, clock: FakeClock, make: Make | None = None) -> AsyncIterator[Office]:
     """Open until the block ends. The same folder again is the same control plane, restarted. `make`: another engine."""
     bells, attendance = Bells(), Attendance(clock, 15)
-    ringing = _Ringing(bells)
+    ringing = Ringing(bells)
     engine = make(ringing) if make else SqliteEngine(folder / "control-plane.db", clock, ringing, queue_limit=100)
     await engine.open()
     try:
@@ -139,6 +149,7 @@ async def office(folder: Path, clock: FakeClock, make: Make | None = None) -> As
             services={"service": SERVICE, "laravel": "next-token"},
             on_change=lambda client_id: bells.ring(agent_topic(client_id)),
         )
+        ringing.registry = found.registry
         ordering = Ordering(engine, found.audit, clock, per_s=1000)
         app = Api(engine, found.access, bells, attendance, found.administration, ordering, clock).app()
         found.endpoints.add_to(app)

@@ -58,7 +58,12 @@ async def test_a_deleted_agent_is_out_at_once_with_tokens_and_keys(open_office: 
     answer = await open_office.client.post(f"{path}/uploads/f/token", headers=speaker_headers(token))
     assert (answer.status_code, slug(answer)) == (410, "agent-deleted")
     refused = await open_office.grant(machine)
-    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    assert (refused.status_code, slug(refused), refused.json()["error"]) == (410, "agent-deleted", "invalid_client")
+    # Whoever has not its key learns nothing of it, nor whether it ever was.
+    strangers = [Machine(ISSUER, client_id=name) for name in (machine.client_id, "never-there")]
+    answers = [await open_office.grant(stranger) for stranger in strangers]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert answers[0].json() == answers[1].json()
     for method, rest, body in (("POST", "/confirm", {"fingerprint": "x"}), ("DELETE", "/enrollment", None)):
         answer = await open_office.ask(method, f"{path}{rest}", json=body)
         assert (answer.status_code, slug(answer)) == (410, "agent-deleted")
@@ -111,7 +116,7 @@ async def test_a_viewer_token_says_whom_it_shows_to_whom_for_how_long(open_offic
     answer = await open_office.ask("POST", "/api/v1/viewer-tokens", json=wanted)
     assert answer.status_code == 201
     assert answer.json()["expiresAt"] == "2026-11-22T10:31:00.000Z"
-    viewer = open_office.parts.access.require_viewer({"authorization": f"Bearer {answer.json()['token']}"})
+    viewer = await open_office.parts.access.require_viewer({"authorization": f"Bearer {answer.json()['token']}"})
     assert (viewer.subject, viewer.agents, viewer.scopes) == ("ada", {"fixed-agent"}, {"watch"})
     (line,) = await open_office.audit()
     assert (line["deed"], line["by"], line["actor"], line["subject"]) == (

@@ -387,3 +387,27 @@ async def test_two_control_planes_cannot_redeem_one_code_for_two_machines(open_o
     assert (answer.status_code, slug(answer)) == (409, "code-used")
     with pytest.raises(Conflict):
         await open_office.engine.put("pairing-codes", code[:4], b"{}", version=0)
+
+
+@pytest.mark.parametrize("is_bound", [False, True])
+async def test_an_enrolment_that_nobody_answers_is_refused_after_a_day(open_office: Office, is_bound: bool) -> None:
+    old = await open_office.enrolled() if is_bound else None
+    machine = Machine(ISSUER)
+    code = await open_office.code(**({"clientId": old.client_id} if old else {}))
+    fingerprint = (await open_office.enrol(machine, code=code)).json()["fingerprint"]
+    open_office.clock.advance(86_399)
+    assert (await open_office.grant(machine)).json()["error"] == "unauthorized_client"
+    assert len((await open_office.ask("GET", "/api/v1/enrollments")).json()["enrollments"]) == 1
+    open_office.clock.advance(1)
+    refused = await open_office.grant(machine)
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    late = await open_office.confirm(machine, fingerprint)
+    assert (late.status_code, slug(late)) == (409, "wrong-fingerprint")
+    for _ in range(2):
+        assert (await open_office.ask("GET", "/api/v1/enrollments")).json() == {"enrollments": []}
+    assert await open_office.engine.documents("identities-waiting") == []
+    kept = await open_office.engine.document("identities", machine.client_id)
+    assert kept is not None
+    assert (b'"status":"active"' if old else b'"status":"refused"') in kept.body
+    if old is not None:
+        await open_office.access(old)

@@ -95,9 +95,11 @@ async def test_nobody_gets_a_token_with_another_key(open_office: Office) -> None
     machine, other = await open_office.enrolled(), await open_office.enrolled()
     forged = Machine(ISSUER, client_id=machine.client_id)
     stolen = Machine(ISSUER, key=other.key, client_id=machine.client_id)
+    nobody = await open_office.grant(Machine(ISSUER, client_id="never-there"))
     for one in (forged, stolen):
         answer = await open_office.grant(one)
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+        assert answer.json() == nobody.json(), "a stranger does not find out which agents there are"
     mixed = grant_form(machine.assertion(open_office.clock.now()))
     answer = await open_office.client.post("/api/v1/token", data={**mixed, "client_id": other.client_id})
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
@@ -226,3 +228,25 @@ async def test_a_copied_machine_cannot_take_the_key_over(open_office: Office) ->
     )
     assert (answer.status_code, slug(answer)) == (409, "newer-epoch")
     assert (await open_office.grant(Machine(ISSUER, new, machine.client_id))).status_code == 401
+
+
+async def test_an_agent_that_asks_without_end_waits_and_nobody_else_can_make_it_wait(open_office: Office) -> None:
+    machine, other = await open_office.enrolled(), await open_office.enrolled()
+    forged = Machine(ISSUER, client_id=machine.client_id)
+    for _ in range(61):
+        assert (await open_office.grant(forged)).status_code == 401
+    for _ in range(60):
+        assert (await open_office.grant(machine)).status_code == 200
+    answer = await open_office.grant(machine)
+    assert (answer.status_code, slug(answer), answer.headers["retry-after"]) == (429, "too-many-requests", "1")
+    assert (await open_office.grant(other)).status_code == 200
+    open_office.clock.advance(1)
+    assert (await open_office.grant(machine)).status_code == 200
+
+
+async def test_a_flood_from_one_address_is_told_to_wait_before_anything_of_it_is_read(open_office: Office) -> None:
+    requests = open_office.parts.endpoints._granting._requests
+    for _ in range(10_000):
+        requests.from_address("127.0.0.1")
+    answer = await open_office.client.post("/api/v1/token", data={"grant_type": "anything"})
+    assert (answer.status_code, slug(answer), answer.headers["retry-after"]) == (429, "too-many-requests", "1")

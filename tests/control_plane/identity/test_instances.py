@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sse_agent.control_plane.engine import Listener
 from sse_agent.control_plane.identity import codes
 from sse_agent.control_plane.identity.registry import REMEMBERED_S
 from sse_agent.control_plane.redis import RedisEngine
 from tests.control_plane.identity.machines import Machine, grant_form, speaker_headers
-from tests.control_plane.identity.office import ISSUER, Office, office
+from tests.control_plane.identity.office import ISSUER, Office, Ringing, office
 from tests.control_plane.identity.test_enrolment import wrong
+from tests.control_plane.identity.test_expiry import command, opened
 from tests.doubles.clock import FakeClock
 from tests.doubles.engines import Whole
 from tests.doubles.planes import slug
@@ -23,8 +23,15 @@ from tests.doubles.redis_server import RedisServer
 Two = tuple[Office, Office]
 
 
-def _engine(server: RedisServer, clock: FakeClock, listener: Listener) -> Whole:
-    return RedisEngine(server.url, clock, listener, queue_limit=100)
+def _engine(server: RedisServer, clock: FakeClock, ringing: Ringing) -> Whole:
+    return RedisEngine(
+        server.url,
+        clock,
+        ringing,
+        queue_limit=100,
+        identity_changed=ringing.identity_changed,
+        missed=ringing.missed,
+    )
 
 
 @pytest.fixture
@@ -94,3 +101,45 @@ async def test_what_one_has_revoked_is_void_at_the_other_within_seconds(two: Two
     other.clock.advance(REMEMBERED_S)
     assert await answer_of(replaced) == "unauthenticated"
     assert await answer_of(deleted) == "agent-deleted"
+
+
+async def test_a_key_that_one_replaced_rotated_or_deleted_ends_its_stream_at_the_other_at_once(two: Two) -> None:
+    one, other = two
+    replaced, deleted, spared = [await one.enrolled() for _ in range(3)]
+    async with opened(other, replaced) as first, opened(other, deleted) as second, opened(other, spared) as third:
+        for stream in (first, second, third):
+            await stream.has(b"HELLO")
+        # No second passes on this clock: neither memories nor tokens end.
+        assert (await one.enrol(Machine(ISSUER), token=await one.token(clientId=replaced.client_id))).status_code == 201
+        await first.ended()
+        assert (await one.ask("DELETE", f"/api/v1/agents/{deleted.client_id}")).status_code == 204
+        await second.ended()
+        new = Machine(ISSUER, client_id=spared.client_id)
+        body = spared.rotation(one.clock.now(), new.key)
+        path = f"/api/v1/agents/{spared.client_id}/key"
+        headers = speaker_headers(await one.access(spared))
+        assert (await one.client.post(path, json=body, headers=headers)).status_code == 200
+        await command(one, spared, "both-keys-are-good")
+        await third.has(b"event: HEARTBEAT")
+        await one.access(new)
+        await third.ended()
+
+
+async def test_a_key_that_was_replaced_while_wake_ups_were_lost_ends_its_stream_once_that_is_noticed(two: Two) -> None:
+    one, other = two
+    machine = await one.enrolled()
+    async with opened(other, machine) as stream:
+        await stream.has(b"HELLO")
+        document = await one.engine.document("identities", machine.client_id)
+        assert document is not None
+        replaced = document.body.replace(b'"keyVersion":1', b'"keyVersion":2')
+        # As if it had been written by a script whose wake-up got lost.
+        store = one.engine._store  # type: ignore[attr-defined]
+        line = f"{document.version + 1} - ".encode() + replaced
+        await store.write("HSET", "sse-agent:documents:identities", machine.client_id, line)
+        await command(one, machine, "it-knows-nothing-yet")
+        await stream.has(b"event: HEARTBEAT")
+        # Counted, and not heard.
+        await store.write("INCR", "sse-agent:wakes")
+        await command(one, machine, "one-number-is-missing")
+        await stream.ended()

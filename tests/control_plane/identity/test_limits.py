@@ -3,8 +3,8 @@
 import pytest
 
 from sse_agent.control_plane.identity import limits
-from sse_agent.control_plane.identity.limits import WrongTries
-from sse_agent.control_plane.problems import TooManyTries
+from sse_agent.control_plane.identity.limits import TokenRequests, WrongTries
+from sse_agent.control_plane.problems import TooManyRequests, TooManyTries
 from tests.doubles.clock import FakeClock
 
 
@@ -45,3 +45,19 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TooManyTries):
         tries.check("198.51.100.4")
     assert len(tries._tries) == 3
+
+
+def test_thousands_of_agents_behind_one_address_get_their_tokens_at_once_and_a_flood_waits() -> None:
+    clock = FakeClock()
+    requests = TokenRequests(clock)
+    for _ in range(10_000):
+        requests.from_address("2001:db8::1")
+    with pytest.raises(TooManyRequests) as refused:
+        requests.from_address("2001:db8::2")
+    assert refused.value.headers["Retry-After"] == "1"
+    requests.from_address("198.51.100.7")
+    clock.advance(1)
+    for _ in range(100):
+        requests.from_address("2001:db8::1")
+    with pytest.raises(TooManyRequests):
+        requests.from_address("2001:db8::1")

@@ -20,9 +20,9 @@ class Counting(Tokens):
 
     reads = 0
 
-    def read(self, audience: Audience, token: str) -> Any:
+    async def read(self, audience: Audience, token: str) -> Any:
         self.reads += 1
-        return super().read(audience, token)
+        return await super().read(audience, token)
 
 
 @pytest.fixture
@@ -39,21 +39,21 @@ async def tokens(tmp_path: Path) -> AsyncIterator[tuple[Counting, RememberedToke
 async def test_a_token_is_checked_once_in_half_a_minute(tokens: tuple[Counting, RememberedTokens, FakeClock]) -> None:
     counted, reading, clock = tokens
     token, _ = counted.mint(Audience.AGENT, "agent-1", 600)
-    claims = [reading.read(Audience.AGENT, token) for _ in range(5)]
+    claims = [await reading.read(Audience.AGENT, token) for _ in range(5)]
     assert (counted.reads, claims[0]["sub"]) == (1, "agent-1")
     assert claims == [claims[0]] * 5
     clock.advance(30)
-    reading.read(Audience.AGENT, token)
+    await reading.read(Audience.AGENT, token)
     assert counted.reads == 2
 
 
 async def test_it_is_not_remembered_past_its_end(tokens: tuple[Counting, RememberedTokens, FakeClock]) -> None:
     counted, reading, clock = tokens
     token, _ = counted.mint(Audience.AGENT, "agent-1", 10)
-    reading.read(Audience.AGENT, token)
+    await reading.read(Audience.AGENT, token)
     clock.advance(20)
     with pytest.raises(Unauthenticated):
-        reading.read(Audience.AGENT, token)
+        await reading.read(Audience.AGENT, token)
 
 
 async def test_it_is_remembered_for_its_audience_alone_and_a_bad_one_never(
@@ -61,11 +61,11 @@ async def test_it_is_remembered_for_its_audience_alone_and_a_bad_one_never(
 ) -> None:
     counted, reading, _ = tokens
     token, _ = counted.mint(Audience.AGENT, "agent-1", 600)
-    reading.read(Audience.AGENT, token)
+    await reading.read(Audience.AGENT, token)
     for audience, shown in ((Audience.VIEWER, token), (Audience.AGENT, token[:-8]), (Audience.AGENT, "\udcff")):
         for _ in range(2):
             with pytest.raises(Unauthenticated):
-                reading.read(audience, shown)
+                await reading.read(audience, shown)
     assert counted.reads == 7
 
 
@@ -76,7 +76,7 @@ async def test_what_is_remembered_is_bounded(
     monkeypatch.setattr(remembered, "_REMEMBERED", 3)
     minted = [counted.mint(Audience.AGENT, f"agent-{number}", 600)[0] for number in range(5)]
     for token in minted:
-        reading.read(Audience.AGENT, token)
+        await reading.read(Audience.AGENT, token)
     assert len(reading._memory) == 3
-    reading.read(Audience.AGENT, minted[-1])
+    await reading.read(Audience.AGENT, minted[-1])
     assert counted.reads == 5

@@ -7,15 +7,16 @@ import { sheet } from "./style.js";
 import { ago, counted, shown } from "./text.js";
 import { VirtualList, virtualSheet } from "./virtual.js";
 
+const IN_ORDER = new Intl.Collator(undefined, { numeric: true });
 const style = sheet(`
 :host { display: flex; flex-direction: column; min-height: 0; height: 100%; }
 header { padding: 0.875rem 0.875rem 0.5rem; display: grid; gap: 0.625rem; }
 .head { display: flex; align-items: baseline; justify-content: space-between; gap: 0.5rem; }
 .viewport { flex: 1; padding: 0 0.5rem; }
-.row { display: grid; grid-template-columns: auto 1fr auto; gap: 0 0.625rem; align-content: center; align-items: center; padding: 0 0.625rem;
-  border-radius: 8px; cursor: pointer; }
-.row:hover { background: var(--raised); }
-.row[aria-current=true] { background: var(--tint); }
+.row button { display: grid; grid-template-columns: auto minmax(0, 1fr) auto; gap: 0 0.625rem; align-content: center; align-items: center;
+  width: 100%; height: calc(100% - 2px); padding: 0 0.625rem; border: 0; background: none; text-align: start; white-space: nowrap; }
+.row button:hover { background: var(--raised); }
+.row button[aria-current=true] { background: var(--tint); box-shadow: inset 3px 0 0 var(--accent); border-start-start-radius: 0; border-end-start-radius: 0; }
 .name { font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .what { grid-column: 2 / -1; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .busy { font-size: 0.8125rem; color: var(--accent); font-weight: 600; }
@@ -26,15 +27,16 @@ class AgentList extends Part {
 
   build() {
     this.heading = h("h2", { text: "Agents" });
-    this.count = h("span", { class: "muted small", role: "status" });
+    // Not a live region: it changes with every agent that comes or goes. What was found is said, for that was asked.
+    this.count = h("span", { class: "muted small" });
+    this.found = h("span", { class: "unseen", role: "status" });
     this.filter = h("input", { type: "search", placeholder: "Find an agent", "aria-label": "Find an agent", oninput: () => this.show(null), hidden: true });
     this.list = new VirtualList({
       label: "Agents", keyOf: (agent) => agent.clientId, make: () => this.#row(),
-      onKey: (agent, event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); this.#choose(agent.clientId); } },
     });
     this.list.rowHeight = 58;
-    this.empty = h("div", { class: "empty" }, h("strong", { text: "No agents yet" }), h("span", { text: "Add one: the page shows a code, and the machine asks for it." }));
-    this.root.append(h("header", {}, h("div", { class: "head" }, this.heading, this.count), this.filter), this.list.element, this.empty);
+    this.empty = h("div", { class: "empty", hidden: true }, h("strong"), h("span"));
+    this.root.append(h("header", {}, h("div", { class: "head" }, this.heading, this.count), this.filter, this.found), this.list.element, this.empty);
   }
 
   opened() {
@@ -49,19 +51,33 @@ class AgentList extends Part {
     clearInterval(this.timer);
   }
 
+  turned() {
+    this.list.activeKey = this.agent;
+  }
+
+  /** Puts the keyboard on the agent that is chosen, or was last. */
+  focus() {
+    this.list.focus();
+  }
+
   show(topics) {
     if (topics !== null && [...topics].some((topic) => topic.startsWith("uploads "))) this.#refresh();
     if (!Part.concerns(topics, "agents")) return;
     const { agents, areAgentsRead } = this.store;
     const wanted = this.filter.value.trim().toLowerCase();
     const found = [...agents.values()].filter((agent) => !wanted || agentName(agent).toLowerCase().includes(wanted) || agent.clientId.toLowerCase().includes(wanted));
-    found.sort((one, other) => agentName(one).localeCompare(agentName(other)));
+    found.sort((one, other) => IN_ORDER.compare(agentName(one), agentName(other)));
     mark(this.filter, { hidden: agents.size < 8 });
     const there = [...agents.values()].filter((agent) => agent.presence.connected).length;
     say(this.count, agents.size ? `${there} of ${agents.size} connected` : "");
-    mark(this.empty, { hidden: agents.size > 0 || !areAgentsRead });
-    mark(this.list.element, { hidden: agents.size === 0 });
+    say(this.found, wanted ? `${counted(found.length, "agent")} found` : "");
+    const isNone = agents.size === 0;
+    mark(this.empty, { hidden: found.length > 0 || (isNone && !areAgentsRead) });
+    say(this.empty.firstChild, isNone ? "No agents yet" : "No agent is called that");
+    say(this.empty.lastChild, isNone ? "Add one: the page shows a code, and the machine asks for it." : "");
+    mark(this.list.element, { hidden: found.length === 0 });
     this.list.items = found;
+    if (!this.isPlaced && found.length) { this.isPlaced = true; this.list.activeKey = this.agent; }
   }
 
   #choose(clientId) {
@@ -73,16 +89,20 @@ class AgentList extends Part {
     const title = h("bdi", { class: "name" });
     const busy = h("span", { class: "busy figures" });
     const what = h("span", { class: "what muted small" });
-    const element = h("div", { onclick: () => this.#choose(element.dataset.key) }, dot, title, busy, what);
+    const button = h("button", { type: "button", class: "target", onclick: () => this.#choose(element.dataset.key) }, dot, title, busy, what);
+    const element = h("div", {}, button);
     return {
       element,
+      target: () => button,
       show: (agent) => {
         const active = this.store.activeOf(agent);
         mark(dot, { class: agent.presence.connected ? "dot there" : "dot" });
-        mark(element, { "aria-current": agent.clientId === this.agent ? "true" : null });
-        say(title, shown(agentName(agent)));
+        const called = shown(agentName(agent));
+        // Without its age: a name that changes is read out anew.
+        const words = [called, agent.presence.connected ? "connected" : "away", active ? `${counted(active, "upload")} under way` : null];
+        mark(button, { "aria-current": agent.clientId === this.agent ? "true" : null, "aria-label": words.filter(Boolean).join(", "), title: called });
+        say(title, called);
         say(busy, agent.presence.connected && active ? `↑ ${active}` : "");
-        mark(busy, { "aria-label": active ? counted(active, "upload") : null, title: active ? `${counted(active, "upload")} under way` : null });
         say(what, presenceWords(agent));
       },
     };

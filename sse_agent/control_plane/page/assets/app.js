@@ -9,6 +9,7 @@ import { shared, sheet } from "./style.js";
 import { duration, shown } from "./text.js";
 
 const TABS = [["uploads", "Uploads"], ["files", "Files"], ["chat", "Chat"], ["about", "About"]];
+const WIDE = matchMedia("(min-width: 1360px)");
 const style = sheet(`
 :host { display: block; height: 100dvh; background: var(--ground); }
 .app { display: grid; grid-template: auto 1fr / 18.5rem minmax(0, 1fr); height: 100%; gap: 0; }
@@ -16,10 +17,11 @@ const style = sheet(`
 .bar h1 { font-size: 1rem; font-weight: 700; letter-spacing: -0.01em; display: flex; gap: 0.5rem; align-items: center; }
 .bar .grow { flex: 1; min-width: 0; }
 .line { display: flex; align-items: center; gap: 0.5rem; color: var(--muted); font-size: 0.875rem; min-width: 0; }
-.line span:last-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.line > [role=status] { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.line .figures { flex: none; }
 .side { display: flex; flex-direction: column; min-height: 0; border-inline-end: 1px solid var(--line); background: var(--surface); }
 .side sse-agent-list { flex: 1; }
-.side footer { padding: 0.625rem 0.875rem 0.875rem; }
+.side footer { padding: 0.75rem 0.875rem; border-top: 1px solid var(--line); }
 .side footer button { width: 100%; }
 main { min-width: 0; min-height: 0; display: grid; grid-template: auto minmax(0, 1fr) / minmax(0, 1fr); background: var(--surface); }
 .top { padding: 0.875rem 1rem 0; display: grid; gap: 0.625rem; border-bottom: 1px solid var(--line); }
@@ -34,16 +36,18 @@ main { min-width: 0; min-height: 0; display: grid; grid-template: auto minmax(0,
 .panes { display: grid; grid-template: minmax(0, 1fr) / minmax(0, 1fr); min-height: 0; }
 .pane { min-height: 0; min-width: 0; }
 .app.stale .side, .app.stale main { opacity: 0.6; }
-.choose { display: grid; place-items: center; }
+.choose { grid-template: minmax(0, 1fr) / minmax(0, 1fr); place-items: center; }
 .sign { display: grid; place-items: center; height: 100%; padding: 1.5rem; }
 .sign .card { width: min(27rem, 100%); padding: 1.75rem; border-radius: 16px; background: var(--surface); border: 1px solid var(--line); display: grid; gap: 1rem; }
 .sign img { width: 2.5rem; height: 2.5rem; }
 .sign h1 { font-size: 1.25rem; }
-.sign form { display: grid; gap: 0.625rem; }
+.sign code { white-space: nowrap; }
+.sign form { display: grid; gap: 0.75rem; }
+.sign label { display: grid; gap: 0.25rem; font-weight: 600; font-size: 0.875rem; }
 .bar img { width: 1.5rem; height: 1.5rem; }
 @media (min-width: 1360px) {
   .panes { grid-template-columns: minmax(0, 1fr) 24rem; }
-  .panes [data-tab=chat] { grid-column: 2; grid-row: 1; border-inline-start: 1px solid var(--line); display: block !important; }
+  .panes [data-tab=chat] { grid-column: 2; grid-row: 1; border-inline-start: 1px solid var(--line); }
   .tabs [data-tab=chat] { display: none; }
 }
 @media (max-width: 760px) {
@@ -71,6 +75,7 @@ class App extends HTMLElement {
     client.addEventListener("state", () => this.#showState());
     store.addEventListener("change", (event) => { if (event.detail.has("agents")) this.#showAgent(); });
     addEventListener("hashchange", () => this.#turn());
+    WIDE.addEventListener("change", () => this.#route());
   }
 
   async connectedCallback() {
@@ -87,14 +92,14 @@ class App extends HTMLElement {
 
   #signIn(why) {
     this.app = null;
-    const field = h("input", { type: "password", autocomplete: "off", placeholder: "Link", "aria-label": "Link", required: true });
+    const field = h("input", { type: "password", autocomplete: "off", required: true });
     const said = h("div", { class: why ? "notice bad" : "notice", role: "alert", text: why ?? "" });
     const form = h("form", { onsubmit: async (event) => {
       event.preventDefault();
       const failed = await this.session.signIn(field.value.trim().replace(/^.*#signin=/u, ""));
       if (failed) { said.textContent = failed; said.className = "notice bad"; field.value = ""; field.focus(); }
-    } }, field, h("button", { class: "main", text: "Sign in" }));
-    this.root.replaceChildren(h("div", { class: "sign" }, h("div", { class: "card" },
+    } }, h("label", {}, "Link", field), h("button", { class: "main", text: "Sign in" }));
+    this.root.replaceChildren(h("div", { class: "sign", role: "main" }, h("div", { class: "card" },
       h("img", { src: "page/icon.svg", alt: "" }), h("h1", { text: "Sign in with a link" }), said,
       h("p", { class: "muted" }, "Open the link that the control plane printed when it started, or paste it here. A new one, on its machine: ", h("code", { text: "sse-agent control-plane link" })),
       form)));
@@ -109,6 +114,7 @@ class App extends HTMLElement {
     this.canCommand = scopes.includes("command");
     this.dot = h("span", { class: "dot", "aria-hidden": "true" });
     this.word = h("span");
+    this.next = h("span", { class: "figures" });
     this.list = h("sse-agent-list", { onchoose: (event) => { location.hash = path(event.detail, this.tab ?? "uploads"); } });
     this.add = h("button", { type: "button", text: "Add an agent", onclick: () => this.#pair() });
     mark(this.add.parentElement ?? this.add, { hidden: !this.canManage });
@@ -122,9 +128,9 @@ class App extends HTMLElement {
       h("div", { class: "top" },
         h("div", { class: "who" }, h("button", { type: "button", class: "quiet back", "aria-label": "All agents", text: "‹", onclick: () => { location.hash = "#/"; } }), this.there, this.heading, this.presence),
         this.tabs), this.panes);
-    this.choose = h("main", { class: "choose" }, h("div", { class: "empty" }, h("strong", { text: "Choose an agent" }), h("span", { text: "Its uploads, folders and chat are shown here." })));
+    this.choose = h("main", { class: "choose", "aria-label": "Choose an agent" }, h("div", { class: "empty" }, h("strong", { text: "Choose an agent" }), h("span", { text: "Its uploads, folders and chat are shown here." })));
     this.app = h("div", { class: "app" },
-      h("header", { class: "bar" }, h("h1", {}, h("img", { src: "page/icon.svg", alt: "" }), "sse-agent"), h("div", { class: "grow line", role: "status" }, this.dot, this.word),
+      h("header", { class: "bar" }, h("h1", {}, h("img", { src: "page/icon.svg", alt: "" }), "sse-agent"), h("div", { class: "grow line" }, this.dot, h("span", { role: "status" }, this.word), this.next),
         h("span", { class: "muted small name" }, h("bdi", { text: shown(subject) })), h("button", { type: "button", class: "quiet", text: "Sign out", onclick: () => this.session.signOut() })),
       h("nav", { class: "side", "aria-label": "Agents" }, this.list, h("footer", {}, this.add)), this.choose);
     this.root.replaceChildren(this.app);
@@ -151,15 +157,21 @@ class App extends HTMLElement {
     this.list.show?.(null);
     const body = agent ? this.main : this.choose;
     if (this.app.lastChild !== body) this.app.lastChild.replaceWith(body);
-    if (!agent) return;
+    if (!agent) {
+      if (isTurned) this.list.focus();
+      return;
+    }
+    // Where the chat stands beside everything else it is no tab.
+    const isBeside = WIDE.matches;
+    if (isBeside && this.tab === "chat") this.tab = "uploads";
     for (const [known] of TABS) {
       const isHere = known === this.tab;
       const button = this.tabs.querySelector(`[data-tab=${known}]`);
       mark(button, { hidden: known === "files" && !this.canCommand });
       mark(button, { "aria-selected": String(isHere), tabindex: isHere ? "0" : "-1" });
       const pane = this.panes.querySelector(`[data-tab=${known}]`);
-      mark(pane, { hidden: !isHere });
-      const isSeen = isHere || (known === "chat" && matchMedia("(min-width: 1360px)").matches);
+      mark(pane, { hidden: !isHere && !(known === "chat" && isBeside) });
+      const isSeen = isHere || (known === "chat" && isBeside);
       if (isSeen && !pane.firstChild) pane.append(this.#part(known));
       if (pane.firstChild) mark(pane.firstChild, { agent, "can-manage": this.canManage, "read-only": !this.canCommand });
     }
@@ -203,14 +215,14 @@ class App extends HTMLElement {
     if (!this.app) return;
     const { word, nextTryAt } = this.client.state;
     const left = nextTryAt ? (nextTryAt - Date.now()) / 1000 : 0;
-    const words = {
-      connected: "live", connecting: "connecting …", asleep: "asleep while nobody looks", "signed-out": "signed out",
-      waiting: `the control plane does not answer · next try ${left > 0.5 ? `in ${duration(left)}` : "now"}`,
-    };
-    say(this.word, words[word]);
+    this.isLost = word === "waiting" || (word === "connecting" && this.isLost);
+    const words = { connected: "live", connecting: "connecting …", asleep: "asleep while nobody looks", "signed-out": "signed out" };
+    say(this.word, this.isLost ? "the control plane does not answer" : words[word]);
+    // Outside of what is read out: it changes every second.
+    say(this.next, this.isLost ? `· next try ${left > 0.5 ? `in ${duration(left)}` : "now"}` : "");
     mark(this.dot, { class: word === "connected" ? "dot there" : "dot soon" });
     // What is shown is what was known when the line was lost.
-    this.app.classList.toggle("stale", word === "waiting" || word === "signed-out");
+    this.app.classList.toggle("stale", this.isLost || word === "signed-out");
   }
 
   #pair() {

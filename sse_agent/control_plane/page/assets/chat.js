@@ -29,7 +29,7 @@ class Chat extends Part {
   #shownLines = new Map();
 
   build() {
-    this.lines = h("ol", { class: "lines", role: "log", "aria-live": "polite", "aria-label": "Chat", tabindex: "0" });
+    this.lines = h("ol", { class: "lines", role: "log", "aria-live": "off", "aria-relevant": "additions", "aria-label": "Chat", tabindex: "0" });
     this.empty = h("div", { class: "empty" }, h("strong", { text: "Nothing said yet" }), h("span", { text: "What you write is shown on the machine’s console." }));
     this.text = h("textarea", { rows: "1", maxlength: String(LIMIT), "aria-label": "Message", placeholder: "Message, or / for a command", onkeydown: (event) => this.#onKeydown(event) });
     this.send = h("button", { type: "submit", class: "main", text: "Send" });
@@ -38,7 +38,14 @@ class Chat extends Part {
     this.root.append(this.lines, this.empty, this.complaint, h("form", { onsubmit: (event) => { event.preventDefault(); this.#say(); } }, this.text, this.send, hint));
   }
 
+  closed() {
+    clearTimeout(this.speaking);
+  }
+
   turned() {
+    clearTimeout(this.speaking);
+    this.isSpeaking = false;
+    mark(this.lines, { "aria-live": "off" });
     this.lines.replaceChildren();
     this.#shownLines.clear();
     this.complain("");
@@ -46,7 +53,7 @@ class Chat extends Part {
 
   show(topics) {
     if (!this.agent || !Part.concerns(topics, `chat ${this.agent}`)) return;
-    const { lines } = this.store.chat(this.agent);
+    const { lines, isRead } = this.store.chat(this.agent);
     const isAtEnd = this.lines.scrollHeight - this.lines.scrollTop - this.lines.clientHeight < 40;
     mark(this.empty, { hidden: lines.length > 0 });
     mark(this.lines, { hidden: lines.length === 0 });
@@ -61,6 +68,11 @@ class Chat extends Part {
       else this.lines.insertBefore(element, next);
     }
     if (isAtEnd || topics === null) this.lines.scrollTop = this.lines.scrollHeight;
+    // What was said long ago is not read out, only what comes from now on.
+    if (isRead && !this.isSpeaking) {
+      this.isSpeaking = true;
+      this.speaking = setTimeout(() => mark(this.lines, { "aria-live": "polite" }), 500);
+    }
   }
 
   #onKeydown(event) {
@@ -85,8 +97,7 @@ class Chat extends Part {
 }
 
 function make(line) {
-  const isCommand = line.isOurs && line.text.startsWith("/");
-  return h("li", { class: `line ${line.isOurs ? "ours" : ""} ${isCommand || line.isReply ? "code" : ""}` },
+  return h("li", { class: `line ${line.isOurs ? "ours" : ""} ${line.isCommand || line.isReply ? "code" : ""}` },
     h("p", { dir: "auto", text: shownLines(line.text) }),
     h("div", { class: "by" }, h("bdi", { text: shown(line.from || (line.isOurs ? "You" : "")) }), h("time", { datetime: line.at, text: clockTime(line.at) }), h("span")));
 }

@@ -9,6 +9,12 @@ const HEALTHY_MS = 60000;
 const HIDDEN_MS = 60000;
 const TRIES = 6;
 
+/** Where a control plane is: `baseUrl` as the page sees it, or, if that is "", where this file came from. No slash ends it. */
+export function placeOf(baseUrl) {
+  const found = baseUrl ? new URL(baseUrl, document.baseURI) : new URL("..", import.meta.url);
+  return found.href.replace(/\/$/u, "");
+}
+
 /** An answer that is an error; `detail` says what to do. */
 export class Problem extends Error {
   constructor(status, document) {
@@ -26,7 +32,7 @@ export class Problem extends Error {
 const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /**
- * `baseUrl`: where the control plane is, "" for the page's own origin. `token(isRefused)`: a viewer token, or null when
+ * `baseUrl`: see `placeOf`. `token(isRefused)`: a viewer token, or null when
  * nobody is signed in; `isRefused` says that the last one was not taken.
  *
  * Events: `state` (see `state`), `hello` (`detail`: HELLO's data), `news` (`detail`: {type, data, id}).
@@ -46,7 +52,7 @@ export class Client extends EventTarget {
 
   constructor({ baseUrl = "", token }) {
     super();
-    this.#baseUrl = baseUrl.replace(/\/$/u, "");
+    this.#baseUrl = placeOf(baseUrl);
     this.#token = token;
     document.addEventListener("visibilitychange", () => this.#onVisibility());
     addEventListener("online", () => this.#wake());

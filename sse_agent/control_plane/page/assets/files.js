@@ -24,6 +24,7 @@ nav [aria-current] { font-weight: 600; }
 .size { text-align: end; }
 .row button.plain { min-height: 1.875rem; padding: 0 0.625rem; font-size: 0.875rem; }
 .row .plain { justify-self: end; }
+.row > span:first-child { display: grid; align-items: center; }
 .folder { font-size: 1rem; line-height: 1; text-align: center; color: var(--accent); }
 .more { padding: 0.5rem 1rem; border-top: 1px solid var(--line); display: flex; gap: 0.75rem; align-items: center; }
 @media (max-width: 640px) { .row { grid-template-columns: 1.25rem minmax(0, 1fr) 4.75rem 5.25rem; gap: 0.5rem; } .when { display: none; } }
@@ -46,10 +47,6 @@ class Files extends Part {
     this.more = h("button", { type: "button", text: "Show more", onclick: () => this.#read(this.cursor) });
     this.list = new VirtualList({
       label: "Files", keyOf: keyOf, make: () => this.#row(),
-      onKey: (entry, event) => {
-        if (event.key === "Enter" && entry.kind === "directory") { event.preventDefault(); this.#enter(entry); }
-        else if (event.key === " " && entry.kind === "file") { event.preventDefault(); this.#choose(entry, !this.chosen.has(keyOf(entry))); }
-      },
     });
     this.list.rowHeight = 46;
     this.empty = h("div", { class: "empty" }, h("strong"), h("span"));
@@ -203,6 +200,7 @@ class Files extends Part {
     named.style.display = "grid";
     return {
       element: h("div", {}, first, named, size, when, go),
+      target: () => ({ directory: open, file: box })[entry?.kind] ?? null,
       show: (now) => {
         entry = now;
         const text = shown(entry.name);

@@ -1,5 +1,6 @@
 // <sse-agent-pairing>: a code for a new machine, its fingerprint compared, and a yes. Sends `over` at the end.
 
+import { placeOf } from "./client.js";
 import { h, say } from "./dom.js";
 import { Part } from "./part.js";
 import { sheet } from "./style.js";
@@ -9,13 +10,16 @@ const LOOK_EVERY_MS = 1500;
 const style = sheet(`
 :host { display: block; }
 .step { display: grid; gap: 0.875rem; }
+.step:focus { outline: none; }
 .code { font: 700 clamp(1.75rem, 8vw, 2.75rem)/1.1 ui-monospace, "SF Mono", Menlo, Consolas, monospace; letter-spacing: 0.06em; text-align: center; padding: 1rem 0.5rem; border-radius: 12px; background: var(--raised); user-select: all; }
 .fingerprint { font: 650 clamp(1.0625rem, 4.6vw, 1.375rem)/1.3 ui-monospace, Menlo, Consolas, monospace; text-align: center; padding: 0.875rem 0.5rem; border-radius: 12px; background: var(--raised); overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 0.25rem 1rem; }
 dt { color: var(--muted); }
-pre { margin: 0; padding: 0.625rem 0.875rem; border-radius: 8px; background: var(--raised); overflow-x: auto; }
+pre { margin: 0; padding: 0.625rem 0.875rem; border-radius: 8px; background: var(--raised); white-space: pre-wrap; overflow-wrap: anywhere; }
 .done { padding: 1rem; border-radius: 12px; background: var(--good-tint); color: var(--good); font-weight: 600; text-align: center; }
-.wait { display: flex; gap: 0.5rem; align-items: center; }
+.wait { display: flex; gap: 0.25rem 0.5rem; align-items: baseline; }
+.wait .dot { align-self: center; }
+.wait .small { margin-inline-start: auto; white-space: nowrap; }
 label { display: grid; gap: 0.25rem; }
 .buttons { justify-content: flex-end; }
 `);
@@ -45,7 +49,11 @@ class Pairing extends Part {
   }
 
   #put(...children) {
-    this.stage.replaceChildren(h("div", { class: "step" }, ...children));
+    const hadFocus = this.stage.contains(this.root.activeElement);
+    const step = h("div", { class: "step", tabindex: "-1" }, ...children);
+    this.stage.replaceChildren(step);
+    // The button that was pressed is gone; not the next one, lest somebody says yes who only waited.
+    if (hadFocus) step.focus();
   }
 
   #button(text, kind, onclick) {
@@ -75,11 +83,11 @@ class Pairing extends Part {
       this.complain(`There is no code: ${error.message}`);
       return;
     }
-    this.left = h("span", { class: "muted small figures" });
+    this.left = h("span", { class: "muted small figures", role: "timer" });
     this.#put(
       h("p", { text: "On the machine, start this and type the code:" }),
-      h("pre", {}, h("code", { text: `sse-agent enroll --control-plane ${new URL(this.getAttribute("base-url") ?? "", location.origin).href.replace(/\/$/u, "")}` })),
-      h("div", { class: "code", text: this.code.code, "aria-label": `The code is ${[...this.code.code].join(" ")}` }),
+      h("pre", {}, h("code", { text: `sse-agent enroll --control-plane ${placeOf(this.getAttribute("base-url") ?? "")}` })),
+      h("div", { class: "code", role: "img", text: this.code.code, "aria-label": `The code is ${[...this.code.code].join(" ")}` }),
       h("p", { class: "wait" }, h("span", { class: "dot soon", "aria-hidden": "true" }), h("span", { text: "Waiting for the machine …" }), this.left),
       h("div", { class: "buttons" }, this.#button("Another code", "plain", () => this.#begin()), this.#button("Close", "plain", () => this.#end())),
     );
@@ -123,7 +131,6 @@ class Pairing extends Part {
         this.#button("No, refuse it", "grave", () => this.#answer(found, false)),
         this.#button("Yes, they are the same", "main", () => this.#answer(found, true))),
     );
-    this.stage.querySelector(".fingerprint").setAttribute("aria-label", `The fingerprint is ${found.fingerprint}`);
   }
 
   async #answer(found, isYes) {

@@ -1,5 +1,7 @@
 // Signed in by a one-use link. The token lives in this module's memory and nowhere else; the cookie renews it.
 
+import { placeOf } from "./client.js";
+
 const AHEAD_MS = 60000;
 
 /** Events: `change` when somebody is signed in or out. */
@@ -43,7 +45,7 @@ export class Session extends EventTarget {
   }
 
   async signOut() {
-    await fetch("api/v1/sessions", { method: "DELETE" }).catch(() => {});
+    await fetch(`${placeOf("")}/api/v1/sessions`, { method: "DELETE" }).catch(() => {});
     this.#leave();
   }
 
@@ -57,7 +59,7 @@ export class Session extends EventTarget {
   async #post(path, body) {
     const headers = { "Content-Type": "application/json" };
     try {
-      return await fetch(`api/v1/sessions${path}`, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(15000) });
+      return await fetch(`${placeOf("")}/api/v1/sessions${path}`, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(15000) });
     } catch {
       return new Response("{}", { status: 503 });
     }

@@ -1,17 +1,17 @@
 // What is known of all agents: read from the lists, kept true by the stream. Elements look here and never ask twice.
 
-import { repliesOf } from "./replies.js";
+import { Conversations } from "./conversations.js";
 import { Uploads } from "./uploads.js";
 
-const CHAT_LIMIT = 500;
 const TELL_MS = 100;
+const OVER_LIMIT = 100;
 
 /** `change` events carry `detail`: a set of topics: `agents`, `uploads <id>`, `progress <id>`, `chat <id>`, `notice`. */
 export class Store extends EventTarget {
   agents = new Map();
   #client;
   #uploads = new Map();
-  #chat = new Map();
+  #chats;
   #topics = new Set();
   #timer = null;
   #instance = null;
@@ -22,6 +22,10 @@ export class Store extends EventTarget {
   constructor(client) {
     super();
     this.#client = client;
+    this.#chats = new Conversations(client, {
+      tell: (clientId) => this.#tell(`chat ${clientId}`),
+      nameOf: (clientId, fileId) => this.#uploads.get(clientId)?.found.get(fileId)?.fileName ?? fileId,
+    });
     client.addEventListener("hello", (event) => this.#hello(event.detail));
     client.addEventListener("news", (event) => this.#news(event.detail));
   }
@@ -39,13 +43,9 @@ export class Store extends EventTarget {
     return this.#uploads.get(clientId);
   }
 
-  /** The lines of the chat with an agent, oldest first: {id, at, from, text, isOurs, status}. */
+  /** The chat with an agent; see Conversations. */
   chat(clientId) {
-    if (!this.#chat.has(clientId)) {
-      this.#chat.set(clientId, { lines: [], isRead: false });
-      if (this.#instance) this.#readChat(clientId);
-    }
-    return this.#chat.get(clientId);
+    return this.#chats.of(clientId, this.#instance !== null);
   }
 
   /** How many of an agent's uploads are under way: as its list says if that was read, else as it last reported. */
@@ -87,40 +87,8 @@ export class Store extends EventTarget {
   }
 
   /** Say something to whoever is at the agent. */
-  async talk(clientId, text, from) {
-    const line = { id: null, at: new Date().toISOString(), from, text, isOurs: true, status: "sending" };
-    this.#line(clientId, line);
-    try {
-      const { id, type } = await this.#client.order(clientId, "MESSAGE", { text, from });
-      line.id = id;
-      this.#once(clientId, line);
-      line.status = "queued";
-      // A line that begins with / has become the command that it means.
-      if (type && type !== "MESSAGE") this.#answer(clientId, line, id);
-    } catch (error) {
-      line.status = error.slug === "unknown-chat-command" ? "no command" : "not sent";
-      throw error;
-    } finally {
-      this.#tell(`chat ${clientId}`);
-    }
-  }
-
-  async #answer(clientId, line, id) {
-    let words;
-    try {
-      const record = await this.#client.outcome(id);
-      line.status = record.outcome ?? "waits for the agent";
-      words = repliesOf(record, (fileId) => this.#uploads.get(clientId)?.found.get(fileId)?.fileName ?? fileId);
-    } catch (error) {
-      words = error.message;
-    }
-    this.#line(clientId, { id: `${id} answer`, at: new Date().toISOString(), from: clientId, text: words, isOurs: false, isReply: true, status: "" });
-  }
-
-  /** Drop a line's double: the stream may have brought it before the answer did. */
-  #once(clientId, line) {
-    const chat = this.chat(clientId);
-    chat.lines = chat.lines.filter((other) => other === line || other.id !== line.id);
+  talk(clientId, text, from) {
+    return this.#chats.say(clientId, text, from);
   }
 
   // --- the stream ---
@@ -130,27 +98,27 @@ export class Store extends EventTarget {
     this.#instance = hello.instance;
     this.#readAgents();
     // What is durable follows by itself; what was not is read again where another process is the one that knows.
-    if (isOther || this.#uploads.size + this.#chat.size > 0) this.#readAgain({ all: isOther });
+    if (isOther || this.#uploads.size + this.#chats.size > 0) this.#readAgain({ all: isOther });
   }
 
   #readAgain({ all }) {
     for (const [clientId, entry] of this.#uploads) if (all || !entry.isRead) this.#readUploads(clientId);
-    for (const [clientId, entry] of this.#chat) if (all || !entry.isRead) this.#readChat(clientId);
+    this.#chats.readAgain({ all });
   }
 
-  #news({ type, data, id }) {
+  #news({ type, data }) {
     if (type === "RESET") { this.#readAgents(); this.#readAgain({ all: true }); return; }
     if (type === "PRESENCE") return this.#merge(data.clientId, { presence: data.presence, presenceAt: performance.now() });
     if (type === "AGENT") return this.#agent(data);
     if (type === "COMMAND") return this.#command(data);
-    this.#report(data, id);
+    this.#report(data);
   }
 
   #agent(record) {
     if (!record.isDeleted) { this.#keep(record); this.#tell("agents"); return; }
     this.agents.delete(record.clientId);
     this.#uploads.delete(record.clientId);
-    this.#chat.delete(record.clientId);
+    this.#chats.forget(record.clientId);
     this.#tell("agents");
   }
 
@@ -160,13 +128,7 @@ export class Store extends EventTarget {
       if (this.#uploads.get(clientId)?.found.asked(subject.fileId, subject.fileName, command.queuedAt)) this.#tell(`uploads ${clientId}`);
       this.#remember(command.id, { clientId, fileId: subject.fileId });
     }
-    if (subject?.text !== undefined && this.#chat.has(clientId)) {
-      this.#line(clientId, {
-        id: command.id, at: command.queuedAt, from: subject.from || command.actor || "", text: subject.text, isOurs: true, status: "queued",
-      });
-    }
-    const line = this.#chat.get(clientId)?.lines.find((one) => one.id === command.id);
-    if (line && command.status !== "queued") { line.status = lineStatus(command); this.#tell(`chat ${clientId}`); }
+    this.#chats.command(command);
     if (command.outcome) this.#over(command);
   }
 
@@ -187,7 +149,7 @@ export class Store extends EventTarget {
     if (this.#asked.size > 10000) this.#asked.delete(this.#asked.keys().next().value);
   }
 
-  #report(message, id) {
+  #report(message) {
     const { clientId, type, payload, timestamp } = message;
     if (type === "CLIENT_STATUS") return this.#merge(clientId, { status: payload, statusAt: timestamp });
     if (type === "CLIENT_CONNECTED") {
@@ -196,10 +158,7 @@ export class Store extends EventTarget {
       if (this.#uploads.get(clientId)?.isRead) this.#readUploads(clientId);
       return this.#merge(clientId, { connection: payload, connectionAt: timestamp });
     }
-    if (type === "MESSAGE") {
-      if (this.#chat.has(clientId)) this.#line(clientId, agentLine(message, id));
-      return undefined;
-    }
+    if (type === "MESSAGE") return this.#chats.message(message);
     return this.#upload(clientId, type, payload, timestamp);
   }
 
@@ -210,7 +169,7 @@ export class Store extends EventTarget {
     entry.next?.report(type, payload, at);
     if (!changed) return;
     const upload = entry.found.get(payload.fileId);
-    if (changed === "state" && type !== "UPLOAD_PROGRESS") this.#toldOver.push({ clientId, upload });
+    if (changed === "state" && type !== "UPLOAD_PROGRESS") { this.#toldOver.push({ clientId, upload }); if (this.#toldOver.length > OVER_LIMIT) this.#toldOver.shift(); }
     this.#tell(changed === "state" ? `uploads ${clientId}` : `progress ${clientId}`);
     if (entry.isRead && upload.fileName === null && !upload.isNameAsked) {
       upload.isNameAsked = true;
@@ -286,29 +245,6 @@ export class Store extends EventTarget {
     } catch { /* It goes by its ID. */ }
   }
 
-  async #readChat(clientId) {
-    const chat = this.#chat.get(clientId);
-    try {
-      const path = `/agents/${encodeURIComponent(clientId)}/chat`;
-      const { lines } = await this.#client.request("GET", path, { query: { limit: "200" } });
-      for (const line of lines) this.#line(clientId, { ...line, isOurs: line.isFromService });
-      chat.isRead = true;
-    } catch (error) {
-      chat.error = error.message;
-    }
-    this.#tell(`chat ${clientId}`);
-  }
-
-  #line(clientId, line) {
-    const chat = this.chat(clientId);
-    const same = line.id === null ? undefined : chat.lines.find((other) => other.id === line.id);
-    if (same) return;
-    const place = chat.lines.findLastIndex((other) => other.at <= line.at) + 1;
-    chat.lines.splice(place, 0, line);
-    if (chat.lines.length > CHAT_LIMIT) chat.lines.splice(0, chat.lines.length - CHAT_LIMIT);
-    this.#tell(`chat ${clientId}`);
-  }
-
   #tell(topic) {
     this.#topics.add(topic);
     this.#timer ??= setTimeout(() => {
@@ -324,15 +260,4 @@ export class Store extends EventTarget {
 export function ageOf(agent) {
   const age = agent.presence?.ageSeconds;
   return age === null || age === undefined ? null : age + (performance.now() - agent.presenceAt) / 1000;
-}
-
-function agentLine(message) {
-  const { payload } = message;
-  return { id: message.id, at: message.timestamp, from: payload.from || message.clientId, text: payload.text, isOurs: false, status: "" };
-}
-
-function lineStatus(command) {
-  if (command.outcome === "completed") return "delivered";
-  if (command.outcome) return command.error?.message || command.outcome;
-  return command.status;
 }

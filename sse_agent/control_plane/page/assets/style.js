@@ -12,7 +12,7 @@ export function sheet(text) {
 export const shared = sheet(css`
 :host {
   color-scheme: light dark;
-  --ground: #f5f6f8; --surface: #ffffff; --raised: #eef1f4; --ink: #18212b; --muted: #566270; --line: #d9dfe5;
+  --ground: #f5f6f8; --surface: #ffffff; --raised: #eef1f4; --ink: #18212b; --muted: #566270; --line: #d9dfe5; --edge: #84909d;
   --accent: var(--sse-agent-accent, #0b6e6a); --on-accent: #ffffff; --tint: #e2f1f0;
   --good: #17692f; --warn: #855600; --bad: #b3261e; --bad-tint: #fbe9e7; --warn-tint: #fbf0d9; --good-tint: #e2f3e6;
   --radius: 10px;
@@ -22,7 +22,7 @@ export const shared = sheet(css`
 }
 @media (prefers-color-scheme: dark) {
   :host {
-    --ground: #11151a; --surface: #191f26; --raised: #232b34; --ink: #e6eaee; --muted: #9dabb8; --line: #303a45;
+    --ground: #11151a; --surface: #191f26; --raised: #232b34; --ink: #e6eaee; --muted: #9dabb8; --line: #303a45; --edge: #6b7885;
     --accent: var(--sse-agent-accent-dark, #56c5ba); --on-accent: #06201e; --tint: #17322f;
     --good: #67cf86; --warn: #e0ae4b; --bad: #ff8f82; --bad-tint: #3a1f1d; --warn-tint: #352a14; --good-tint: #18301f;
   }
@@ -35,7 +35,7 @@ h3 { font-size: 0.9375rem; font-weight: 650; }
 button, input, textarea { font: inherit; color: inherit; }
 button {
   display: inline-flex; align-items: center; justify-content: center; gap: 0.375rem; white-space: nowrap;
-  min-height: 2.125rem; padding: 0.25rem 0.75rem; border: 1px solid var(--line); border-radius: 8px;
+  min-height: 2.25rem; padding: 0.25rem 0.75rem; border: 1px solid color-mix(in srgb, var(--edge) 55%, var(--line)); border-radius: 8px;
   background: var(--surface); cursor: pointer;
 }
 button:hover:not(:disabled) { background: var(--raised); }
@@ -49,7 +49,7 @@ button.quiet:hover { color: var(--ink); }
 button.link { border: 0; background: none; padding: 0; min-height: 0; color: var(--accent); font-weight: 550; white-space: normal; text-align: start; }
 button.link:hover { text-decoration: underline; background: none; }
 input:not([type=checkbox]), textarea {
-  width: 100%; min-height: 2.25rem; padding: 0.375rem 0.75rem; border: 1px solid var(--line); border-radius: 8px;
+  width: 100%; min-height: 2.25rem; padding: 0.375rem 0.75rem; border: 1px solid var(--edge); border-radius: 8px;
   background: var(--surface);
 }
 input[type=checkbox] { width: 1.0625rem; height: 1.0625rem; accent-color: var(--accent); margin: 0; }

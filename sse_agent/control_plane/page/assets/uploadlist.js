@@ -19,8 +19,8 @@ const GROUPS = [
 const WIDE = 620;
 const style = sheet(`
 :host { display: flex; flex-direction: column; min-height: 0; height: 100%; container-type: inline-size; }
-.tools { display: grid; grid-template-columns: 1fr minmax(9rem, 16rem); gap: 0.625rem; align-items: center; padding: 0.75rem 1rem; }
-.filters { display: flex; gap: 0.25rem; overflow-x: auto; scrollbar-width: none; padding: 3px; margin: -3px; }
+.tools { display: grid; grid-template-columns: minmax(0, 1fr) minmax(9rem, 14rem); gap: 0.625rem; align-items: start; padding: 0.75rem 1rem; }
+.filters { display: flex; flex-wrap: wrap; gap: 0.25rem; padding-block: 0.1875rem; }
 .filters button { border-radius: 999px; min-height: 1.875rem; padding: 0 0.75rem; font-size: 0.875rem; border-color: transparent; background: none; color: var(--muted); }
 .filters button[aria-pressed=true] { background: var(--tint); color: var(--accent); font-weight: 600; }
 .filters .figures { font-size: 0.8125rem; }
@@ -28,7 +28,7 @@ const style = sheet(`
 .sum { padding: 0 1rem 0.5rem; }
 :host([read-only]) .deeds { display: none; }
 .viewport { flex: 1; border-top: 1px solid var(--line); }
-@container (max-width: 560px) { .tools { grid-template-columns: 1fr; } }
+@container (max-width: 560px) { .tools { grid-template-columns: minmax(0, 1fr); } }
 `);
 
 class UploadList extends Part {
@@ -175,7 +175,9 @@ class UploadList extends Part {
     const title = shown(lastPart(upload.fileName ?? fileId));
     if (deed === "cancel") {
       const text = h("p", {}, h("bdi", { text: title }), ` is ${percent(upload.offset, upload.fileSize)} % confirmed. What the tus server has of it is deleted, and it can’t be resumed.`);
-      if (!await ask(this.root, { title: "Cancel this upload?", text, yes: "Cancel the upload", isGrave: true })) return this.list.focus();
+      const isMeant = await ask(this.root, { title: "Cancel this upload?", text, yes: "Cancel the upload", isGrave: true });
+      this.list.focus();
+      if (!isMeant) return undefined;
     }
     this.complain("");
     const [type, word] = DEEDS[deed];

@@ -35,6 +35,7 @@ const LABELS = { pause: "Pause", resume: "Resume", retry: "Retry", cancel: "Canc
 const DEEDS = {
   queued: ["pause", "cancel"], uploading: ["pause", "cancel"], waiting: ["pause", "cancel"], paused: ["resume", "cancel"],
 };
+const KEYS = { queued: "p c", uploading: "p c", waiting: "p c", paused: "r c" };
 
 /** `onDeed(fileId, deed)`; `wishOf(fileId)`: what was asked and is not so yet. */
 export function makeRow(onDeed, wishOf) {
@@ -60,7 +61,8 @@ export function makeRow(onDeed, wishOf) {
     say(title, called);
     mark(title, { title: shown(upload.fileName ?? upload.fileId) });
     say(size, upload.fileSize === null ? "" : bytes(upload.fileSize));
-    mark(element, { "data-state": upload.state });
+    // Named for whoever comes by with arrows; without figures, for a name that changes is read out anew.
+    mark(element, { "data-state": upload.state, "aria-label": `${called}, ${wish ?? upload.state}`, "aria-keyshortcuts": KEYS[upload.state] ?? null });
     say(state, wish ? `${wish} …` : upload.state);
     say(details, detailsOf(upload));
     mark(details, { title: details.textContent });
@@ -68,7 +70,10 @@ export function makeRow(onDeed, wishOf) {
     scale(confirmed, upload.state === "complete" ? 1 : part(upload.offset, upload.fileSize));
     scale(sent, upload.state === "uploading" ? part(upload.bytesSent ?? 0, upload.fileSize) : 0);
     const possible = DEEDS[upload.state] ?? (upload.state === "failed" && upload.retryable ? ["retry", "cancel"] : []);
+    const focused = element.getRootNode().activeElement;
     for (const [deed, button] of Object.entries(buttons)) {
+      // A button that goes away leaves the keyboard at its row.
+      if (button === focused && (wish || !possible.includes(deed))) element.focus({ preventScroll: true });
       mark(button, { hidden: !possible.includes(deed), "aria-label": `${LABELS[deed]} ${called}` });
       button.disabled = Boolean(wish);
     }

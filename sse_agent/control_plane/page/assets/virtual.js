@@ -9,12 +9,13 @@ export const virtualSheet = sheet(`
 .viewport { position: relative; overflow-y: auto; overscroll-behavior: contain; min-height: 0; }
 .runway { position: relative; width: 100%; }
 .row { position: absolute; inset-inline: 0; top: 0; overflow: hidden; }
-.row:focus-visible { outline-offset: -2px; border-radius: 8px; }
+.row:focus-visible, .row > .target:focus-visible { outline-offset: -2px; border-radius: 8px; }
 `);
 
 /**
- * `make()` gives `{element, show(item)}`; `keyOf(item)` names it. One row is the list's tab stop, and its buttons follow
- * it; arrows, Page Up and Down, Home and End go to others. `onKey(item, event)` gets the other keys.
+ * `make()` gives `{element, show(item), target()}`; `keyOf(item)` names it. `target` is what the keyboard lands on: a
+ * button or a box of the row; without it, the row itself. One row is the list's tab stop, and what else it holds follows;
+ * arrows, Page Up and Down, Home and End go to others. `onKey(item, event)` gets the other keys of a row.
  */
 export class VirtualList {
   #rows = new Map();
@@ -35,8 +36,11 @@ export class VirtualList {
     new ResizeObserver(() => this.#render()).observe(this.element);
   }
 
-  get activeKey() {
-    return this.#activeKey;
+  /** The row that Tab leads to. */
+  set activeKey(key) {
+    if (key === this.#activeKey || !this.#places.has(key)) return;
+    this.#activeKey = key;
+    this.#render();
   }
 
   set rowHeight(height) {
@@ -47,10 +51,20 @@ export class VirtualList {
 
   /** All items, in order. */
   set items(items) {
+    const before = this.#places.get(this.#activeKey) ?? 0;
+    const focused = this.#focused;
     this.#items = items;
     this.#places = new Map(items.map((item, place) => [this.keyOf(item), place]));
-    if (!this.#places.has(this.#activeKey)) this.#activeKey = items.length ? this.keyOf(items[0]) : null;
+    const isGone = !this.#places.has(this.#activeKey);
+    if (isGone) this.#activeKey = items.length ? this.keyOf(items[focused ? Math.min(before, items.length - 1) : 0]) : null;
     this.#render();
+    // Whoever was at a row that is gone stands where it was, not at the top of the page.
+    if (isGone && focused) this.focus();
+  }
+
+  get #focused() {
+    const found = this.runway.getRootNode().activeElement;
+    return found && this.runway.contains(found) ? found : null;
   }
 
   /** Show what changed in rows that are there. `find(key)` gives the item as it is now. */
@@ -75,7 +89,7 @@ export class VirtualList {
     // The row that the keyboard is at stays, wherever the list was scrolled to.
     const active = this.#places.get(this.#activeKey);
     if (active !== undefined && !wanted.has(this.#activeKey)) wanted.set(this.#activeKey, active);
-    const focused = this.runway.getRootNode().activeElement;
+    const focused = this.#focused;
     for (const [key, row] of this.#rows) {
       if (wanted.has(key)) continue;
       this.#rows.delete(key);
@@ -91,16 +105,23 @@ export class VirtualList {
         row.element.classList.add("row");
         this.#rows.set(key, row);
       }
-      mark(row.element, { role: "listitem", "aria-setsize": this.#items.length, "aria-posinset": place + 1, tabindex: key === this.#activeKey ? 0 : -1 });
+      mark(row.element, { role: "listitem", "aria-setsize": this.#items.length, "aria-posinset": place + 1 });
       row.element.style.height = `${height}px`;
       row.element.style.transform = `translateY(${place * height}px)`;
       row.element.dataset.key = key;
       row.show(this.#items[place]);
       if (row.element === next) next = next.nextSibling;
       else this.runway.insertBefore(row.element, next);
-      for (const button of row.element.querySelectorAll("button, input")) button.tabIndex = key === this.#activeKey ? 0 : -1;
+      this.#stop(row, key === this.#activeKey);
     }
-    if (focused && this.runway.contains(focused) && this.runway.getRootNode().activeElement !== focused) focused.focus({ preventScroll: true });
+    if (focused?.isConnected && this.#focused !== focused) focused.focus({ preventScroll: true });
+  }
+
+  /** Whether Tab stops at this row. */
+  #stop(row, isStop) {
+    const target = targetOf(row);
+    mark(row.element, { tabindex: target !== row.element ? null : isStop ? 0 : -1 });
+    for (const part of row.element.querySelectorAll("button, input")) part.tabIndex = isStop ? 0 : -1;
   }
 
   #onFocus(event) {
@@ -129,6 +150,11 @@ export class VirtualList {
     if (top < scrollTop) this.element.scrollTop = top;
     else if (top + this.#rowHeight > scrollTop + clientHeight) this.element.scrollTop = top + this.#rowHeight - clientHeight;
     this.#render();
-    this.#rows.get(this.#activeKey)?.element.focus({ preventScroll: true });
+    const row = this.#rows.get(this.#activeKey);
+    if (row) targetOf(row).focus({ preventScroll: true });
   }
+}
+
+function targetOf(row) {
+  return row.target?.() ?? row.element;
 }

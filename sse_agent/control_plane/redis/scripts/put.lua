@@ -18,4 +18,6 @@ if expires_at == '-' then
 else
   redis.call('ZADD', PREFIX .. 'expiring', expires_ms, member)
 end
+-- Other processes hold streams that were opened with the agent's key.
+if kind == 'identities' then wake('identity ' .. key) end
 return {'ok', next}
