@@ -1,7 +1,7 @@
 """The composition root: opens resources, one task group, start order, drain."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from sse_agent import config, identity, signals
 from sse_agent.board import FAILED_KEPT, Board, Upload
 from sse_agent.carrier import Pace, Ways
 from sse_agent.clock import Clock, timestamp
-from sse_agent.config import Settings, origin_of
+from sse_agent.config import Settings, Unknown, origin_of
 from sse_agent.credentials import AccessTokens, FixedToken, Succession, key
 from sse_agent.desk import Desk
 from sse_agent.dispatcher import Dispatcher
@@ -29,6 +29,7 @@ from sse_agent.events import (
     KeyRotated,
     KeyUnused,
     MessageShown,
+    SettingUnknown,
 )
 from sse_agent.files import AllowedFolders
 from sse_agent.journal import Bell, Journal, Transaction, inbox, opened, outbox, transitions, tries, uploads, wishes
@@ -92,9 +93,14 @@ class _Parts:
     desk: Desk
 
 
-async def run(settings: Settings, clock: Clock, view: View) -> None:
-    """Run until a signal asks to stop, then drain within `DRAIN_S` seconds. Raises CannotStart."""
+async def run(settings: Settings, clock: Clock, view: View, unknown: Sequence[Unknown] = ()) -> None:
+    """Run until a signal asks to stop, then drain within `DRAIN_S` seconds. Raises CannotStart.
+
+    `unknown`: what is no setting, which is said.
+    """
     feed, board = Feed(), Board()
+    for one in unknown:
+        feed.emit(SettingUnknown(one.name, one.place, one.meant))
     config.make_state_dir(settings.state_dir)
     tls = trust(settings.ca_file)
     async with AsyncExitStack() as stack:

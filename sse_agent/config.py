@@ -1,5 +1,6 @@
 """Settings: one definition for environment, `.env`, TOML file and flags. The only reader of the environment."""
 
+import difflib
 import json
 import os
 import re
@@ -9,11 +10,13 @@ import tomllib
 import urllib.request
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 from urllib.parse import urlsplit
 
 import platformdirs
+from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -33,6 +36,10 @@ from sse_agent.messages import CommandType, Name
 S = TypeVar("S", bound=BaseSettings)
 
 PREFIX = "SSE_AGENT_"
+SETTINGS_FILE = f"{PREFIX}SETTINGS_FILE"
+THEIRS = f"{PREFIX}CONTROL_PLANE_"
+"""What begins so and is no setting of the agent is one of the control plane's."""
+UNKNOWN_TOLD, UNKNOWN_LENGTH = 20, 64
 SECRETS = ("token", "tus_token")
 JOURNAL = "journal.db"
 OWN = {JOURNAL, identity.IDENTITY, identity.NEXT, "key.json", "key-next.json"}
@@ -225,7 +232,12 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
     env_file, toml_file = _settings_files(settings_file, directory)
     env_read, toml_read = (_read_or_skip(path) or Path(os.devnull) for path in (env_file, toml_file))
     enrolled = identity.read(_loaded(Place, flags, env_read, toml_read).state_dir)
-    settings = _loaded(Settings, flags, env_read, toml_read, of_enrolment(enrolled))
+    try:
+        settings = _loaded(Settings, flags, env_read, toml_read, of_enrolment(enrolled))
+    except CannotStart as wrong:
+        # What is missing may be there under a name that is none.
+        also = unknown([path for path in (env_file, toml_file) if path.is_file()])
+        raise CannotStart("\n".join([str(wrong), *map(str, also)]), wrong.exit_code) from None
     if enrolled is not None and settings.token is None:
         _refuse_another(enrolled, settings)
     own = {
@@ -280,6 +292,57 @@ def settings_file_place(named: Path | None = None) -> Path:
 def settings_files(named: Path | None = None) -> list[Path]:
     """The `.env` and TOML files that are there, the one that counts more first. Some may not be `trusted`."""
     return [path for path in _settings_files(named, None) if path.is_file()]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A name that is no setting, where it stands, and the setting that may be meant, or "". As text: a sentence."""
+
+    name: str
+    place: str
+    meant: str
+
+    def __str__(self) -> str:
+        return f"{self.found}; did you mean {self.meant}?" if self.meant else self.found
+
+    @property
+    def found(self) -> str:
+        """Without what may be meant."""
+        return f"{self.name} in {self.place} is no setting"
+
+
+def unknown(files: Iterable[Path]) -> list[Unknown]:
+    """What looks like a setting and is none, in the environment and in these settings files. Never raises.
+
+    Of variables those that begin as ours do: others are other programs', or the control plane's. By their names alone.
+    """
+    found = _unknown_variables(os.environ, "the environment")
+    for path in files:
+        # Whatever can't be read is told where it is needed.
+        with suppress(OSError, ValueError):
+            if not trusted(path):
+                continue
+            if path.name == ".env":
+                found += _unknown_variables(dotenv_values(path, interpolate=False), str(path))
+            else:
+                keys = tomllib.loads(path.read_text("utf-8"))
+                found += [_unknown(key, str(path), prefix="") for key in keys if key not in Settings.model_fields]
+    return found[:UNKNOWN_TOLD]
+
+
+def _unknown_variables(variables: Mapping[str, str | None], place: str) -> list[Unknown]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {SETTINGS_FILE}
+    ours = {name.upper() for name, value in variables.items() if value and name.upper().startswith(PREFIX)}
+    return [_unknown(name, place) for name in sorted(ours - known) if not name.startswith(THEIRS)]
+
+
+def _unknown(name: str, place: str, prefix: str = PREFIX) -> Unknown:
+    """`prefix`: what a setting's name begins with in that place, where it then is in capitals."""
+    plain = name.lower().replace("-", "_").removeprefix(PREFIX.lower())
+    near = difflib.get_close_matches(plain[:UNKNOWN_LENGTH], Settings.model_fields, 1, 0.75)
+    meant = (prefix + near[0].upper() if prefix else near[0]) if near else ""
+    shown = name if name.isprintable() else ascii(name)
+    return Unknown(shown[:UNKNOWN_LENGTH], place, meant)
 
 
 def parse(name: str, text: str) -> Any:
@@ -372,6 +435,12 @@ def _expected(item: Any) -> str:
         return "expected 1 to 128 letters, digits and . _ ~ -"
     if item["type"] == "too_short":
         return "expected a list of at least 1"
+    if item["type"].startswith("list_"):
+        return _EXPECTED_LIST
+    if item["type"].startswith("int_"):
+        return "expected a whole number"
+    if item["type"].startswith("float_"):
+        return "expected a number"
     words = str(item["msg"]).removeprefix("Value error, ")
     words = re.sub("^Input should be (?=greater|less)", "expected a number ", words)
     return words.replace("Input should be", "expected")
@@ -389,7 +458,7 @@ def trusted(path: Path) -> bool:
 
 
 def _named_settings_file() -> Path | None:
-    named = os.environ.get(f"{PREFIX}SETTINGS_FILE")
+    named = os.environ.get(SETTINGS_FILE)
     return Path(named) if named else None
 
 

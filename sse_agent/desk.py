@@ -93,6 +93,13 @@ def _nothing_live(_: str) -> Reading | None:
     return None
 
 
+def names(name: bytes) -> Json:
+    """`fileName`, and `fileNameB64`, the bytes, of one that is not UTF-8: as on the wire."""
+    text = name.decode(errors="replace")
+    is_text = text.encode() == name
+    return {"fileName": text, **({} if is_text else {"fileNameB64": base64.b64encode(name).decode()})}
+
+
 def summary(upload: Upload, live: Live = _nothing_live) -> Json:
     """One upload, in the words of the wire; without its URL and token. What `live` knows is newer than the journal."""
     now = live(upload.file_id)
@@ -107,12 +114,9 @@ def summary(upload: Upload, live: Live = _nothing_live) -> Json:
             upload.known_size,
             next_try_at=next_try_at,
         )
-    name = upload.name.decode(errors="replace")
-    is_text = name.encode() == upload.name
     return {
         "fileId": upload.file_id,
-        "fileName": name,
-        **({} if is_text else {"fileNameB64": base64.b64encode(upload.name).decode()}),
+        **names(upload.name),
         "state": str(upload.state),
         "revision": upload.revision,
         "priority": upload.priority,
@@ -129,6 +133,7 @@ def summary(upload: Upload, live: Live = _nothing_live) -> Json:
         "pausedHere": upload.is_paused_here,
         "seconds": round(upload.seconds, 3),
         "createdAt": upload.created_at,
+        "sha256": upload.complete_sha256,
         "finishedAt": upload.finished_at,
     }
 

@@ -99,6 +99,17 @@ class KeyUnused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SettingUnknown(Event):
+    """A name in the environment or a settings file is no setting, and is not heeded; `meant` may be, or is empty."""
+
+    name: ClassVar[str] = "agent.setting_unknown"
+    level: ClassVar[str] = "warning"
+    setting: str
+    place: str
+    meant: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamReset(Event):
     """The control plane does not know our cursor, or let this machine in again; the whole state is reported again."""
 
@@ -198,7 +209,10 @@ class PauseOverruled(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadStarted(Event):
-    """A worker carries it now. `offset`: confirmed when it was asked last; the tus server is asked now."""
+    """A worker carries it now. `offset`: confirmed when it was asked last; the tus server is asked now.
+
+    `attempt`: 1, and one more after each that failed, until one gets on again; `uploads show` lists all.
+    """
 
     name: ClassVar[str] = "upload.started"
     file_id: str
@@ -288,9 +302,9 @@ class UploadCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadEnded(Event):
-    """Failed. `detail` is for people at this machine only."""
+    """It failed. `detail` is for people at this machine only."""
 
-    name: ClassVar[str] = "upload.ended"
+    name: ClassVar[str] = "upload.failed"
     level: ClassVar[str] = "warning"
     file_id: str
     state: UploadState

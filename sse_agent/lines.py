@@ -13,7 +13,7 @@ from typing import Any, Literal, TextIO
 from sse_agent import config, events
 from sse_agent.clock import Clock, timestamp
 from sse_agent.events import Event
-from sse_agent.printable import byte_count, byte_share, duration, printable
+from sse_agent.printable import byte_count, byte_share, duration, next_try, printable
 
 PROGRESS_EVERY_S = 10.0
 LEVELS = ("debug", "info", "warning", "error")
@@ -22,6 +22,7 @@ PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 TEXT_LIMIT = 4096
 NAMES_KEPT = 4096
 HELD_LINES = 1000
+ADVISED_EVERY = 10
 _GOES_ON = (events.UploadLocated, events.PauseOverruled)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -220,7 +221,7 @@ def _uploading(event: events.UploadStarted, name: str, _: datetime) -> str:
 
 
 def _located(event: events.UploadLocated, name: str, _: datetime) -> str:
-    return f"{name}: resumes at {_of(event)}" if event.offset else f"{name}: begins anew, the tus server has none of it"
+    return f"{name}: goes on at {_of(event)}" if event.offset else f"{name}: begins anew, the tus server has none of it"
 
 
 def _of(event: events.UploadStarted | events.UploadLocated) -> str:
@@ -244,7 +245,7 @@ def _postponed(event: events.UploadPostponed, name: str, now: datetime) -> str:
 
 
 def _next_try(at: datetime, now: datetime) -> str:
-    return f"next try in {duration((at - now).total_seconds())}"
+    return next_try((at - now).total_seconds())
 
 
 def _paused(event: events.UploadPaused, name: str, _: datetime) -> str:
@@ -274,14 +275,15 @@ def _overruled(event: events.UploadQueued | events.PauseOverruled, name: str, *_
 
 
 def _lost(event: events.StreamLost, *_: object) -> str:
-    # Once is enough; 0 is a connection that was good until it ended.
-    advice = "; what to do: sse-agent check" if event.attempt == 1 else ""
-    return f"waiting for the control plane: {event.reason}; next try in {duration(event.wait_s)}{advice}"
+    # 0 is a connection that was good until it ended. Again from time to time: who looks later sees the last lines.
+    is_advised = event.attempt == 1 or (event.attempt and event.attempt % ADVISED_EVERY == 0)
+    advice = "; what to do: sse-agent check" if is_advised else ""
+    return f"waiting for the control plane: {event.reason}; {next_try(event.wait_s)}{advice}"
 
 
 def _held_up(event: events.SenderHeldUp, *_: object) -> str:
-    wait = duration(event.wait_s)
-    return f"no message reaches the control plane, {event.pending} wait: {event.reason}; next try in {wait}"
+    what = f"no message reaches the control plane, {event.pending} wait"
+    return f"{what}: {event.reason}; {next_try(event.wait_s)}"
 
 
 def _stumbled(event: events.CommandStumbled, *_: object) -> str:
@@ -299,8 +301,9 @@ SENTENCES: dict[type[Event], Callable[[Any, str, datetime], str]] = {
     events.KeyUnused: lambda event, *_: (
         f"this machine is enrolled as {event.enrolled_as}, but SSE_AGENT_TOKEN is set, and counts more than its key"
     ),
+    events.SettingUnknown: lambda event, *_: str(config.Unknown(event.setting, event.place, event.meant)),
     events.StreamReset: lambda event, *_: f"{event.cause}; all is reported again",
-    events.AgentParked: lambda event, *_: f"parked: {event.reason}; next try in {duration(event.wait_s)}",
+    events.AgentParked: lambda event, *_: f"parked: {event.reason}; {next_try(event.wait_s)}",
     events.CommandReceived: _received,
     events.CommandRepeated: lambda event, *_: f"command received again, answered again ({event.command_id})",
     events.CommandFinished: _answered,

@@ -15,7 +15,7 @@ from anyio.abc import TaskStatus
 
 from sse_agent import bugs
 from sse_agent.board import Board, Upload
-from sse_agent.desk import DEEDS, Desk, Done, Json
+from sse_agent.desk import DEEDS, Desk, Done, Json, names
 from sse_agent.errors import CannotStart, ErrorCode, GiveUp, TryAgain
 from sse_agent.lifecycle import UploadState
 
@@ -188,7 +188,7 @@ def _active(upload: Upload, now: float) -> Json:
     stalled_s = upload.stalled_s(now)
     return {
         "fileId": upload.file_id,
-        "fileName": upload.name.encode(errors="surrogateescape").decode(errors="replace"),
+        **names(upload.name.encode(errors="surrogateescape")),
         "fileSize": upload.size,
         "offset": upload.offset,
         "bytesSent": upload.bytes_sent,

@@ -181,3 +181,8 @@ def duration(seconds: float, parts: int = 2) -> str:
             rest = left % size // below_size
             return f"{left // size} {name}" + (f" {rest} {below}" if rest and parts > 1 else "")
     return f"{left} s"
+
+
+def next_try(left_s: float) -> str:
+    """`next try in 12 s`; within the second `next try now`."""
+    return f"next try in {duration(left_s)}" if round(left_s) >= 1 else "next try now"

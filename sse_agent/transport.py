@@ -354,6 +354,8 @@ def not_now(response: httpx.Response, body: bytes, now: datetime) -> TryAgain:
         reason = f"something on the way answered {status} in the control plane's place (a login page or a proxy?)"
     elif status == 401:
         reason += ": the token was not accepted"
+    elif (status, slug) == (403, "not-allowed"):
+        reason += ": the token is not for this agent"
     kind = Unauthorized if status == 401 else NotAllowedNow if status in (403, 404) and slug else TryAgain
     return kind(reason, retry_after_s=wait_s)
 
@@ -387,21 +389,34 @@ def explain(error: httpx.HTTPError) -> str:
         is_of_a_stranger = "issuer" in reason or "self-signed" in reason or "self signed" in reason
         advice = " (TLS inspection? see SSE_AGENT_CA_FILE)" if is_of_a_stranger else ""
         return f"the TLS certificate was not accepted: {reason.removesuffix('.')}{advice}"
+    if isinstance(error, httpx.ConnectError) and _is_of_tls(error):
+        return "no connection: what answers there does not speak TLS, or breaks it off"
     if isinstance(error, httpx.ConnectError):
         return f"no connection: {_system_error(error) or text or 'refused'}"
     return text or type(error).__name__
 
 
+def _is_of_tls(error: BaseException) -> bool:
+    """Whether the TCP connection was there, and the handshake over it failed."""
+    return any(isinstance(one, ssl.SSLError) for one in _led_to(error))
+
+
 def _system_error(error: BaseException) -> str | None:
     """The operating system's words for the first of the tries that led to this; None if it had none."""
-    seen: list[BaseException] = [error]
-    for one in seen:
+    for one in _led_to(error):
         if isinstance(one, OSError) and one.errno is not None and one.strerror:
             # asyncio writes the address into the words of its own errors.
             return os.strerror(one.errno).lower() if one.errno > 0 else one.strerror.lower()
+    return None
+
+
+def _led_to(error: BaseException) -> list[BaseException]:
+    """The error, what caused it, and what caused that, each once."""
+    seen: list[BaseException] = [error]
+    for one in seen:
         inner = list(one.exceptions) if isinstance(one, BaseExceptionGroup) else []
         seen += [cause for cause in (one.__cause__, one.__context__, *inner) if cause is not None and cause not in seen]
-    return None
+    return seen
 
 
 def _redirect(response: httpx.Response, here: httpx.URL) -> httpx.URL | None:

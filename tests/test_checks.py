@@ -7,7 +7,6 @@ import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from sse_agent.journal import opened
 from sse_agent.journal.lockfile import Lockfile
 from sse_agent.tus.session import Answer
 from tests.cli.wrong_starts import answering, problem
+from tests.doubles.plain_http import plain_http
 from tests.doubles.tus_server import Exchange, Proxy, TusServer
 
 NOW = datetime(2026, 11, 26, 10, 30, tzinfo=UTC)
@@ -199,6 +199,14 @@ def test_settings_files_that_others_can_write_are_a_warning(tmp_path: Path) -> N
     assert machine.settings_files([file]).found == f"from {file}"
     file.chmod(0o666)
     assert machine.settings_files([file]).state is State.WARNING
+
+
+def test_each_name_that_is_no_setting_is_a_warning_with_what_may_be_meant() -> None:
+    near, far = config.Unknown("log_levle", "s.toml", "log_level"), config.Unknown("extra", "s.toml", "")
+    assert [(one.state, one.name, one.found, one.advice) for one in machine.unknown_settings([near, far])] == [
+        (State.WARNING, "settings", "log_levle in s.toml is no setting", "did you mean log_level?"),
+        (State.WARNING, "settings", "extra in s.toml is no setting", "take it out; docs/reference/settings.md has all"),
+    ]
 
 
 # --- the control plane ---
@@ -377,28 +385,9 @@ def test_a_certificate_that_runs_out_soon_is_a_warning(tmp_path: Path) -> None:
     assert only(iter(found), "control plane: TLS").state is State.WARNING
 
 
-def speak_plainly(listening: socket.socket) -> None:
-    """Answer hellos in plain HTTP, and close in order: a reset could overtake the answer."""
-    with suppress(OSError):
-        while True:
-            connection, _ = listening.accept()
-            with connection, suppress(OSError):
-                connection.settimeout(10)
-                if connection.recv(65536):
-                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65536):
-                    pass
-
-
 def test_what_speaks_no_tls_fails_as_that(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=speak_plainly, args=(listening,), daemon=True)
-        thread.start()
-        found = of_plane(tmp_path, f"https://127.0.0.1:{listening.getsockname()[1]}")[-1]
-        # Wakes the accept, too.
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+    with plain_http() as port:
+        found = of_plane(tmp_path, f"https://127.0.0.1:{port}")[-1]
     assert (found.name, "does not speak TLS" in found.found) == ("control plane: TLS", True)
 
 

@@ -1,5 +1,6 @@
 """Arguments and settings in, exit code out."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import sse_agent
 from sse_agent import agent, cli, config
 from sse_agent.config import Settings
 from sse_agent.errors import CannotStart, ExitCode
+from tests.cli.resting import documented
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +38,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, Any]]:
     """What the agent would have been started with."""
     calls = []
 
-    async def run(settings: Settings, _: object, view: Any) -> None:
+    async def run(settings: Settings, _: object, view: Any, __: object) -> None:
         calls.append((settings, view))
 
     monkeypatch.setattr(agent, "run", run)
@@ -53,6 +55,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["version"]) == 0
     assert capsys.readouterr().out.strip() == sse_agent.__version__
+    assert cli.main(["version", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["version"] == sse_agent.__version__
+    assert set(told) == documented("version")
 
 
 def test_the_help_names_every_setting_but_the_secrets(capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,6 +138,35 @@ def test_a_settings_file_that_others_can_write_is_not_read_and_that_is_said(
     assert "settings.toml is not read: others can write it" in told
 
 
+def test_what_looks_like_a_setting_and_is_none_is_named_with_the_one_that_may_be_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("TOKNE", "CONTROL_PLANE_SERVICE_TOKEN", "SETTINGS_FILE", "CLIENT_ID"):
+        monkeypatch.setenv(config.PREFIX + name, "zzz")
+    monkeypatch.setenv("SSE_AGENT_EMPTY", "")
+    env = write(tmp_path / ".env", "sse_agent_log_levle=debug\nOTHERS=1\n")
+    toml = write(tmp_path / "s.toml", 'max-concurrent-uploads = 8\nclient_id = "x"\n"\u202e" = 1\n[extra]\n')
+    open_to_others = write(tmp_path / "o.toml", "log_levle = 1", 0o666)
+    broken = write(tmp_path / "b.toml", "log_levle")
+    assert [str(one) for one in config.unknown([env, toml, open_to_others, broken, tmp_path / "gone.toml"])] == [
+        "SSE_AGENT_TOKNE in the environment is no setting; did you mean SSE_AGENT_TOKEN?",
+        f"SSE_AGENT_LOG_LEVLE in {env} is no setting; did you mean SSE_AGENT_LOG_LEVEL?",
+        f"max-concurrent-uploads in {toml} is no setting; did you mean max_concurrent_uploads?",
+        f"'\\u202e' in {toml} is no setting",
+        f"extra in {toml} is no setting",
+    ]
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_setting_that_is_missing_may_only_be_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSE_AGENT_TOKEN")
+    monkeypatch.setenv("SSE_AGENT_TOKNE", "hunter2")
+    told = refused(lambda: load({}))
+    assert "SSE_AGENT_TOKEN: is missing" in told
+    assert told.splitlines()[-1] == "SSE_AGENT_TOKNE in the environment is no setting; did you mean SSE_AGENT_TOKEN?"
+    assert "hunter2" not in told
+
+
 # --- what is refused ---
 
 WRONG: list[tuple[str, str, str]] = [
@@ -160,7 +189,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("tus_token", "line-end\n", "expected visible ASCII"),
     ("allowed_folders", "/srv/outgoing", "expected a JSON list"),
     ("allowed_folders", '["/srv/outgoing"', "expected a JSON list"),
-    ("allowed_folders", '"/srv/outgoing"', "valid list"),
+    ("allowed_folders", '"/srv/outgoing"', "expected a JSON list, such as"),
     ("allowed_folders", "[]", "at least 1"),
     ("commands", '["SELF_DESTRUCT"]', "expected a JSON list of UPLOAD_START"),
     ("commands", '["LIST_FILES", "-MESSAGE"]', "either what is carried out, or"),
@@ -170,8 +199,9 @@ WRONG: list[tuple[str, str, str]] = [
     ("upload_origins", '["http://tus.example.com"]', "expected https"),
     ("upload_origins", "https://tus.example.com", "expected a JSON list"),
     ("max_concurrent_uploads", "0", "greater than or equal to 1"),
-    ("max_concurrent_uploads", "many", "valid integer"),
+    ("max_concurrent_uploads", "many", "SSE_AGENT_MAX_CONCURRENT_UPLOADS: expected a whole number\n"),
     ("no_progress_hours", "0", "greater than 0"),
+    ("no_progress_hours", "a day", "SSE_AGENT_NO_PROGRESS_HOURS: expected a number\n"),
     ("no_progress_hours", "nan", "less than or equal"),
     ("log_format", "xml", "'json' or 'text'"),
     ("log_level", "loud", "'debug'"),

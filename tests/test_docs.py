@@ -134,6 +134,8 @@ def test_every_setting_that_a_page_speaks_of_exists() -> None:
     known = {config.PREFIX + name.upper() for name in Settings.model_fields}
     known |= {CONTROL_PLANE_PREFIX + name.upper() for name in ControlPlaneSettings.model_fields}
     known |= {f"{config.PREFIX}SETTINGS_FILE"}
+    # Misspelt, as the page of wrong starts has them.
+    known |= {f"{config.PREFIX}TOKNE", f"{config.PREFIX}LOG_LEVLE"}
     for page in PAGES:
         named = set(re.findall(r"\bSSE_AGENT_[A-Z_]*[A-Z]\b", page.read_text()))
         assert named <= known, page

@@ -102,7 +102,7 @@ def test_text_names_the_file_also_where_the_event_does_not() -> None:
         "big.bin: waiting at 1.00 KiB: 423 Locked; next try in 9 s (attempt 2)",
         "big.bin: next try in 5 min: its tus server is asked again then",
         "big.bin: uploading, 512 B of 2.00 KiB confirmed so far, attempt 2",
-        "big.bin: resumes at 1.00 KiB of 2.00 KiB",
+        "big.bin: goes on at 1.00 KiB of 2.00 KiB",
         "big.bin: queued: goes on at the next start, 2.00 KiB, 1.00 KiB of it confirmed",
         "big.bin: uploading, 1.00 KiB of 2.00 KiB confirmed so far",
         "big.bin: begins anew, the tus server has none of it",
@@ -116,6 +116,13 @@ def test_a_reset_after_a_readmission_is_no_loss_of_the_control_planes() -> None:
     (let_in,) = written(events.StreamReset("readmitted", "k/1"), style="text")
     assert "the control plane lost our place (journal-lost); all is reported again" in lost
     assert "the control plane let this machine in again; all is reported again" in let_in
+
+
+def test_what_to_do_about_a_lost_stream_is_said_at_first_and_again_from_time_to_time() -> None:
+    lines = written(*(events.StreamLost("cut", 0.3, attempt) for attempt in range(22)), style="text")
+    told = [line.partition("cut; next try now")[2] for line in lines]
+    assert [attempt for attempt, rest in enumerate(told) if rest] == [1, 10, 20]
+    assert told[10] == "; what to do: sse-agent check"
 
 
 def test_who_cancelled_is_told_and_it_is_no_trouble() -> None:

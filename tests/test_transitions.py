@@ -122,6 +122,8 @@ async def test_a_complete_upload_is_reported_its_start_acknowledged_and_its_secr
         assert await journal.read(acknowledgements, "start") == ["accepted", "completed"]
         assert await journal.read(acknowledgements, "wish") == ["accepted", "failed"], "the cancel came too late"
         assert (after.offset, after.url, after.token) == (SIZE, None, None)
+        assert after.complete_sha256 == "ab" * 32
+        assert before.complete_sha256 is None
         assert await journal.read(attempts.terminations, 10) == []
         outcome = await journal.read(lambda tx: uploads.existing(tx, "f").outcome_id)
         assert outcome == derived_id("start", EventType.UPLOAD_COMPLETE, after.revision)

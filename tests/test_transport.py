@@ -18,6 +18,7 @@ from sse_agent.messages import EnvelopeBytes
 from sse_agent.transport import BatchRefused, CommandStream, Speaker, Transport, Verdict, trust
 from tests.doubles.clock import FakeClock
 from tests.doubles.control_plane import PROBLEM, Request, control_plane
+from tests.doubles.plain_http import plain_http
 from tests.doubles.tus_server import Proxy
 
 ORIGIN = "https://control.example.com"
@@ -124,6 +125,11 @@ async def test_everything_else_is_not_now_of_the_kind_that_decides_what_comes_ne
         await posted(answer)
     assert type(raised.value) is kind
     assert raised.value.reason
+
+
+async def test_a_token_of_another_agent_is_told_as_that() -> None:
+    with pytest.raises(NotAllowedNow, match="answered 403 not-allowed: the token is not for this agent"):
+        await posted(problem(403, "not-allowed"))
 
 
 async def test_a_portal_is_named_as_something_on_the_way_and_not_as_the_control_plane() -> None:
@@ -467,6 +473,14 @@ async def test_a_network_that_is_not_there_is_explained_in_words() -> None:
     async with transport_to("http://127.0.0.1:1") as transport:
         with pytest.raises(TryAgain, match="no connection"):
             await transport.post([message("a")])
+
+
+async def test_plain_http_where_tls_is_expected_is_told_as_that_and_not_as_a_matter_of_permission() -> None:
+    with plain_http() as port:
+        async with transport_to(f"https://127.0.0.1:{port}") as transport:
+            with pytest.raises(TryAgain) as raised:
+                await transport.post([message("a")])
+    assert raised.value.reason == "no connection: what answers there does not speak TLS, or breaks it off"
 
 
 @pytest.mark.parametrize("location", ["javascript:alert(1)", "http://[::1", "http://a:b/"])

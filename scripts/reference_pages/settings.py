@@ -32,6 +32,8 @@ is `sse-agent/settings.toml` in the user's configuration folder, or the one that
 `SSE_AGENT_SETTINGS_FILE` names; `sse-agent init` writes it. A `.env` or a TOML file that others can write is not read.
 Secrets have no flag: the arguments of a process are visible to everybody on the machine.
 
+A name that is no setting is not heeded; the agent and `sse-agent check` say so, and which may be meant.
+
 Lists are written as JSON. A wrong setting ends the agent with [exit code 78](exit-codes.md) and a message that names
 it. So does a state directory, settings file or CA file that lies inside an allowed folder.
 """

@@ -20,6 +20,7 @@ _UPLOAD = {
     "pausedHere": "whether it is paused here, by a person at this machine; else from afar",
     "seconds": "spent on it in all attempts",
     "createdAt": "when its command came",
+    "sha256": "of a complete one: the SHA-256 of what was sent, in 64 digits; else null",
     "finishedAt": "when it ended, or null",
 }
 _DONE = {
@@ -42,7 +43,8 @@ SHAPES: dict[str, dict[str, str]] = {
         "connection.nextTrySeconds": "until the next try, or null",
         "rate": "bytes per second, all uploads together",
         "active[].fileId": "an upload that is uploading; at most 64 are listed",
-        "active[].fileName": "its name",
+        "active[].fileName": "its name; what is no UTF-8 is replaced",
+        "active[].fileNameB64": "the bytes of a name that is no UTF-8, only then",
         "active[].fileSize": "bytes",
         "active[].offset": "bytes that the tus server confirmed",
         "active[].bytesSent": "bytes handed to the network",
@@ -55,6 +57,7 @@ SHAPES: dict[str, dict[str, str]] = {
         "outbox.pending": "* messages that wait to be sent",
         "outbox.dead": "* dead letters",
     },
+    "version": {"version": "of this program", "python": "the version of Python that runs it"},
     "uploads list": {
         **{f"uploads[].{name}": words for name, words in _UPLOAD.items()},
         "isComplete": "false if `--limit` left some out",

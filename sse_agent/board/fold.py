@@ -9,6 +9,7 @@ from typing import Any
 from sse_agent import events
 from sse_agent.board.registry import Registry
 from sse_agent.board.shown import Connection, Finished, Line, Totals, Trouble, Unnamed, Upload
+from sse_agent.config import Unknown
 from sse_agent.events import Event
 from sse_agent.lifecycle import UploadState
 
@@ -86,6 +87,10 @@ class Board(Registry):
     def _parked(self, event: events.AgentParked, now: float, _: datetime) -> None:
         since = self.connection.since if self.connection.state == "parked" else now
         self.connection = Connection("parked", since, "", event.reason, now + event.wait_s)
+
+    def _misspelt(self, event: events.SettingUnknown, now: float, _: datetime) -> None:
+        text = str(Unknown(event.setting, event.place, event.meant))
+        self._troubles[f"setting {text}"] = Trouble(text, is_error=False, until=now + NOTICE_S)
 
     def _reset(self, event: events.StreamReset, now: float, _: datetime) -> None:
         text = f"{event.cause}; everything is reported again"
@@ -279,6 +284,7 @@ _CHANGES: dict[type[Event], Callable[[Board, Any, float, datetime], None]] = {
     events.StreamConnected: Board._connected,
     events.StreamLost: Board._lost,
     events.StreamReset: Board._reset,
+    events.SettingUnknown: Board._misspelt,
     events.AgentParked: Board._parked,
     events.CommandFinished: Board._answered,
     events.CommandStumbled: Board._stumbled,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sse_agent import config
 from sse_agent.checks import control_plane, machine, tus_server
 from sse_agent.checks.report import Check, failed
 from sse_agent.clock import Clock
@@ -24,6 +25,7 @@ def run(settings: Settings, files: list[Path], status: dict[str, Any] | None, cl
         tus_server.TITLE: _lane(lambda: tus_server.checks(settings, clock)),
     }
     yield machine.settings_files(files)
+    yield from machine.unknown_settings(config.unknown(files))
     until = clock.monotonic() + ALL_WITHIN_S
     for name, told in lanes.items():
         yield from _heard(name, told, until, clock)

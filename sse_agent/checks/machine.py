@@ -3,7 +3,7 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from sse_agent import config
 from sse_agent.checks import enrolment, journal
 from sse_agent.checks.deadline import WITHIN_S, within
 from sse_agent.checks.report import Check, failed, ok, warning
-from sse_agent.config import Settings
+from sse_agent.config import Settings, Unknown
 from sse_agent.errors import CannotStart
 from sse_agent.files import AllowedFolders
 from sse_agent.printable import byte_count
@@ -31,6 +31,13 @@ def settings_files(files: list[Path]) -> Check:
         advice = f"chmod go-w {' '.join(str(path) for path in left_out)}, and let it be yours"
         return warning("settings", f"{found}; not from {names}, which others can write", advice)
     return ok("settings", found)
+
+
+def unknown_settings(unknown: Iterable[Unknown]) -> Iterator[Check]:
+    """One a name that is no setting: the agent runs without it."""
+    for one in unknown:
+        advice = f"did you mean {one.meant}?" if one.meant else "take it out; docs/reference/settings.md has all"
+        yield warning("settings", one.found, advice)
 
 
 def checks(settings: Settings, status: dict[str, Any] | None) -> Iterator[Check]:

@@ -17,7 +17,7 @@ import platformdirs
 from sse_agent import config, identity
 from sse_agent.cli import settings_file
 from sse_agent.cli.arguments import given
-from sse_agent.cli.tables import shown_text
+from sse_agent.cli.tables import print_words, shown_text
 from sse_agent.errors import CannotStart, ExitCode
 
 ASKED = ("control_plane_url", "client_id", "allowed_folders", "tus_endpoint", "state_dir")
@@ -128,9 +128,9 @@ class Answers:
             if question.is_optional and text.lower() in ("", "none"):
                 return None
             try:
-                return question.judge(_with_scheme(question, text) if text else _refuse(question.needed))
+                return question.judge(_meant(question.name, text) if text else _refuse(question.needed))
             except (ValueError, CannotStart) as wrong:
-                print(f"  {shown_text(str(wrong))}")
+                print_words(str(wrong), "  ")
 
     def _answer_secret(self, name: str, prompt: str, file: str | None) -> None:
         """Only typed without an echo, and never a flag. Without a prompt it is not asked for."""
@@ -151,7 +151,7 @@ class Answers:
             try:
                 return _parser(name)(text) if text else _refuse(HOW_TO_TYPE_IT)
             except ValueError as wrong:
-                print(f"  {wrong}")
+                print_words(str(wrong), "  ")
 
     def _answer_folders(self) -> None:
         text = self._said("allowed_folders")
@@ -173,7 +173,7 @@ class Answers:
         try:
             return [self._judge_folder(folder) for folder in old]
         except (ValueError, CannotStart) as wrong:
-            print(f"  {shown_text(str(wrong))}")
+            print_words(str(wrong), "  ")
             return []
 
     def _ask_folders(self) -> list[Path]:
@@ -186,7 +186,7 @@ class Answers:
         return folders
 
     def _judge_folder(self, text: str) -> Path:
-        folder = config.parse("allowed_folders", json.dumps([str(Path(text).expanduser())]))[0]
+        folder = _direct(config.parse("allowed_folders", json.dumps([str(Path(text).expanduser())]))[0])
         if not folder.is_dir():
             _refuse(f"{folder} is no folder" if folder.exists() else f"{folder} is not there")
         if not os.access(folder, os.R_OK | os.X_OK):
@@ -198,8 +198,14 @@ class Answers:
         place = Path(text).expanduser()
         if not place.is_absolute():
             _refuse("expected an absolute path")
+        place = _direct(place)
         config.refuse_exposed("state directory", place, self._values.get("allowed_folders", []))
         return place
+
+
+def _direct(path: Path) -> Path:
+    """Without `..`: what that leads to, as the file system has it. Links that are named stay, else."""
+    return path.resolve() if ".." in path.parts else path
 
 
 def _parser(name: str) -> Callable[[str], Any]:
@@ -210,9 +216,13 @@ def _refuse(reason: str) -> NoReturn:
     raise ValueError(reason)
 
 
-def _with_scheme(question: _Question, text: str) -> str:
+def _meant(name: str, text: str) -> str:
+    return with_scheme(text) if name in URLS else text
+
+
+def with_scheme(text: str) -> str:
     """What was typed, or, of an address without a scheme, the whole one if the person means that."""
-    meant = config.with_scheme(text) if question.name in URLS else None
+    meant = config.with_scheme(text)
     return meant if meant and is_yes(f"  Do you mean {shown_text(meant)}?", is_default=True) else text
 
 

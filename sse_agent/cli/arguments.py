@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -56,6 +57,7 @@ class Parser(argparse.ArgumentParser):
         self.example = example
         self._later = later
         self._words = self.epilog or ""
+        self._typed: list[str] = []
 
     def format_help(self) -> str:
         """With the example at the end."""
@@ -69,6 +71,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """What nobody knows is an error of this subcommand, not of all of them."""
+        self._typed = list(sys.argv[1:] if args is None else args)
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -82,6 +85,8 @@ class Parser(argparse.ArgumentParser):
         """What was typed in the wrong place may be a secret, and a service's log has this: flags alone are named."""
         if re.fullmatch("the following arguments are required: (COMMAND|WHAT)", message):
             return f"say which: {', '.join(self._subcommands())}"
+        if meant := self._misspelt(message):
+            return meant
         unknown = re.match(r"unrecognized arguments: (.*)", message, re.DOTALL)
         if unknown is None:
             return _without_values(message)
@@ -91,6 +96,14 @@ class Parser(argparse.ArgumentParser):
             if name in config.SECRETS:
                 return f"{flag} is no flag: others could read it; set {config.PREFIX}{name.upper()}"
         return f"unrecognized arguments: {' '.join(flags) or 'words that are no flags'}{self._meant(flags)}"
+
+    def _misspelt(self, message: str) -> str:
+        """Of a subcommand that is nearly one: no secret looks like that."""
+        typed = re.match(r"argument (?:COMMAND|WHAT): invalid choice: '([a-z-]+)'", message)
+        # Behind a flag it is rather that flag's value, one that is none here.
+        is_first = typed is not None and self._typed[:1] == [typed[1]]
+        near = difflib.get_close_matches(typed[1], self._subcommands(), 1, 0.75) if typed and is_first else []
+        return f"there is no {typed[1]}; did you mean {near[0]}?" if typed and near else ""
 
     def _subcommands(self) -> list[str]:
         actions = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]

@@ -14,10 +14,10 @@ import anyio
 from sse_agent import config, enrolment, identity
 from sse_agent.checks import journal
 from sse_agent.cli import settings_edit, settings_file
-from sse_agent.cli.answers import read_secret
+from sse_agent.cli.answers import read_secret, with_scheme
 from sse_agent.cli.arguments import given
 from sse_agent.cli.asking import from_agent
-from sse_agent.cli.tables import shown_text
+from sse_agent.cli.tables import print_words, shown_text
 from sse_agent.clock import Clock, SystemClock
 from sse_agent.config import Joining, origin_of
 from sse_agent.credentials import AccessTokens, MachineKey, key, succession
@@ -31,13 +31,15 @@ CONFIRMED_WITHIN_S = 600.0
 ASKED_EVERY_S = (2.0, 4.0)
 TYPED_AT_MOST = 3
 
+Enrol = Callable[[Ticket], tuple[Enrolled, MachineKey]]
+"""Shows the control plane the key that is returned. Raises Refused, CannotStart."""
+
 
 def run(options: argparse.Namespace) -> int:
     """The exit code. Raises CannotStart."""
     joining = config.load_joining(given(options), options.settings_file)
     if options.rotate:
         return _rotate(joining.state_dir)
-    config.make_state_dir(joining.state_dir)
     known = _known(joining.state_dir, is_anew=options.again)
     clock = SystemClock()
     try:
@@ -60,12 +62,14 @@ def _begin(options: argparse.Namespace, joining: Joining, known: Identity | None
     owner = journal.owner(joining.state_dir)
     if owner is not None:
         print(f"The journal here belongs to {shown_text(owner)}. To go on as that, take a code that was made for it.")
-    own = key.to_enrol_with(joining.state_dir, is_anew=options.again)
 
-    def enrol(ticket: Ticket) -> Enrolled:
-        return anyio.run(_enrol, joining, url, clock, ticket, own, name)
+    def enrol(ticket: Ticket) -> tuple[Enrolled, MachineKey]:
+        # Not before there is a code: whoever leaves until then leaves nothing behind.
+        config.make_state_dir(joining.state_dir)
+        own = key.to_enrol_with(joining.state_dir, is_anew=options.again)
+        return anyio.run(_enrol, joining, url, clock, ticket, own, name), own
 
-    enrolled = _by_file(options, enrol) or _by_typing(enrol)
+    enrolled, own = _by_file(options, enrol) or _by_typing(enrol)
     found = Identity(client_id=enrolled.client_id, issuer=enrolled.issuer, control_plane_url=url, key_id=own.key_id)
     if enrolled.status == "pending" and known is not None and _is_of_use(joining.state_dir, known):
         identity.write_next(joining.state_dir, found)
@@ -116,7 +120,7 @@ def _known(state_dir: Path, *, is_anew: bool) -> Identity | None:
         raise
 
 
-def _by_file(options: argparse.Namespace, enrol: Callable[[Ticket], Enrolled]) -> Enrolled | None:
+def _by_file(options: argparse.Namespace, enrol: Enrol) -> tuple[Enrolled, MachineKey] | None:
     """None if no file is named. Raises CannotStart."""
     file = options.code_file or options.token_file
     if file is None:
@@ -128,20 +132,19 @@ def _by_file(options: argparse.Namespace, enrol: Callable[[Ticket], Enrolled]) -
         raise CannotStart(str(refused), ExitCode.WRONG_CONFIGURATION) from None
 
 
-def _by_typing(enrol: Callable[[Ticket], Enrolled]) -> Enrolled:
+def _by_typing(enrol: Enrol) -> tuple[Enrolled, MachineKey]:
     """A person may mistype it. Raises CannotStart."""
     _refuse_without_terminal("the pairing code", "--code-file or --token-file FILE (- is standard input)")
     for _ in range(TYPED_AT_MOST):
         try:
-            text = input("Pairing code, as the control plane shows it: ")
+            text = _typed("Pairing code, as the control plane shows it: ")
+            if text is None:
+                break
             return enrol(enrolment.code(text))
-        except EOFError:
-            print()
-            break
         except (Refused, ValueError) as refused:
             if isinstance(refused, Refused) and not refused.is_mistyped:
                 raise CannotStart(str(refused), ExitCode.WRONG_CONFIGURATION) from None
-            print(f"  {refused}")
+            print_words(str(refused), "  ")
     raise CannotStart("without a pairing code nothing was changed", ExitCode.WRONG_CONFIGURATION)
 
 
@@ -149,11 +152,21 @@ def _asked_url() -> str:
     _refuse_without_terminal("the control plane's address", "--control-plane URL")
     while True:
         try:
-            return str(config.parse("control_plane_url", input("Control plane's URL: ").strip()))
-        except EOFError:
-            raise CannotStart("nothing was changed", ExitCode.WRONG_CONFIGURATION) from None
+            text = _typed("Control plane's URL: ", with_scheme)
+            if text is None:
+                raise CannotStart("nothing was changed", ExitCode.WRONG_CONFIGURATION)
+            return str(config.parse("control_plane_url", text))
         except ValueError as wrong:
-            print(f"  {wrong}")
+            print_words(str(wrong), "  ")
+
+
+def _typed(prompt: str, meant: Callable[[str], str] = str) -> str | None:
+    """None if the person leaves, by Ctrl-C too: nothing was begun yet. `meant` may ask once more."""
+    try:
+        return meant(input(prompt).strip())
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return None
 
 
 def _refuse_without_terminal(what: str, instead: str) -> None:

@@ -33,6 +33,7 @@ def add(commands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the agent: in the console on a terminal, else with log lines on standard error."""
     settings = config.load(given(options), options.settings_file)
+    unknown = config.unknown(config.settings_files(options.settings_file))
     clock = SystemClock()
     # Here, so that who asks for the status need not load everything that runs, nor a headless agent what draws.
     import anyio
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     )
     try:
         with bugs.told_without_words():
-            anyio.run(agent.run, settings, clock, view)
+            anyio.run(agent.run, settings, clock, view, unknown)
     except BaseExceptionGroup as group:
         cannot_start = group.subgroup(CannotStart)
         if cannot_start is None:

@@ -5,10 +5,10 @@ from typing import Any
 
 from sse_agent.cli.arguments import Subcommands, add_place, state_dir
 from sse_agent.cli.asking import ask
-from sse_agent.cli.tables import columns, print_json, print_lines, shown_text
+from sse_agent.cli.tables import columns, file_name, print_json, print_lines, shown_text
 from sse_agent.errors import ExitCode
 from sse_agent.lifecycle import UploadState
-from sse_agent.printable import byte_count, byte_share, duration
+from sse_agent.printable import byte_count, byte_share, duration, next_try
 
 NOT_RUNNING = 3
 """As of `systemctl status`."""
@@ -62,7 +62,7 @@ def _head(status: dict[str, Any]) -> list[str]:
     elif connection["reason"]:
         how += f": {shown_text(connection['reason'])}"
     if connection["nextTrySeconds"] is not None:
-        how += f"; next try in {duration(connection['nextTrySeconds'])}"
+        how += f"; {next_try(connection['nextTrySeconds'])}"
     return [
         f"{client}: sse-agent {status['version']}, running for {duration(status['seconds'])}",
         f"  control plane  {shown_text(status['controlPlane'])}",
@@ -75,7 +75,7 @@ def _uploads(status: dict[str, Any]) -> list[str]:
     counts = status["uploads"]
     line = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts.get(state)) or "none"
     if status["queuedBytes"]:
-        line += f"; {byte_count(status['queuedBytes'])} to go"
+        line += f"; {byte_count(status['queuedBytes'])} to send"
     if status["running"] and counts.get(UploadState.UPLOADING):
         line += f", {byte_count(status['rate'])}/s"
     active = columns([_row(upload) for upload in status.get("active", [])], right=(0, 1, 2, 3))
@@ -90,7 +90,7 @@ def _row(upload: dict[str, Any]) -> tuple[str, ...]:
         left = f"no bytes for {duration(upload['stalledSeconds'])}"
     # Never 100 % before it is over.
     percent = f"{min(99, sent * 100 // size)} %" if size else "0 %"
-    return percent, byte_share(sent, size), f"{byte_count(upload['rate'])}/s", left, upload["fileName"]
+    return percent, byte_share(sent, size), f"{byte_count(upload['rate'])}/s", left, file_name(upload)
 
 
 def _outbox(status: dict[str, Any]) -> list[str]:

@@ -1,9 +1,12 @@
 """Plain columns for a terminal or a file: names are hostile here as everywhere."""
 
+import base64
 import json
+import shutil
 import sys
+import textwrap
 from argparse import ArgumentTypeError
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len
@@ -48,6 +51,29 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
         ]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
     return lines
+
+
+def file_name(upload: Mapping[str, Any]) -> str:
+    """Of an upload, as the agent answers, for `shown_text`: each byte that is no UTF-8 is kept as a lone surrogate."""
+    raw = upload.get("fileNameB64")
+    return base64.b64decode(raw).decode(errors="surrogateescape") if raw else str(upload["fileName"])
+
+
+def width() -> int | None:
+    """Cells of a line on standard output; None if it is no terminal: a file has no width."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def print_words(text: str, indent: str = "") -> None:
+    """A sentence, of whatever origin; on a terminal broken between words: what is copied, as a path, stays whole."""
+    room, text = width(), shown_text(text)
+    lines = [text]
+    if room is not None:
+        room = max(20, room - len(indent))
+        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    print_lines(indent + line for line in lines)
 
 
 def shown_text(text: str) -> str:

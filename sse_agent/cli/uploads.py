@@ -6,16 +6,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
+
 from sse_agent.cli.arguments import Subcommands, add_place, state_dir
 from sse_agent.cli.asking import Refused, ask
 from sse_agent.cli.local_time import local_time, next_try
-from sse_agent.cli.tables import columns, print_json, print_lines, print_table, row_count, shown_text
+from sse_agent.cli.tables import (
+    columns,
+    file_name,
+    print_json,
+    print_lines,
+    print_table,
+    row_count,
+    shown_text,
+    width,
+)
 from sse_agent.clock import SystemClock
 from sse_agent.errors import CannotStart, ErrorCode, ExitCode
 from sse_agent.lifecycle import UploadState
-from sse_agent.printable import byte_count, duration
+from sse_agent.printable import ELLIPSIS, byte_count, duration, shortened_name
 
 PAGE = 500
+TITLES, RIGHT = ("FILE ID", "STATE", "CONFIRMED", "OF", "NAME"), (2, 3)
+NAME_LEAST = 24
 NOT_DONE = 1
 """Some of it was refused, or the person said no."""
 WORDS = {
@@ -78,19 +91,39 @@ def list_(options: argparse.Namespace) -> int:
     if not found:
         print_lines(["no uploads"])
         return int(ExitCode.STOPPED)
-    now = SystemClock().now()
-    print_table(("FILE ID", "STATE", "CONFIRMED", "OF", "NAME"), [_row(upload, now) for upload in found], right=(2, 3))
+    print_table(TITLES, _rows(found, SystemClock().now()), RIGHT)
     if after is not None:
         print_lines([f"... and more: --limit {options.limit * 10}"])
     return int(ExitCode.STOPPED)
 
 
-def _row(upload: dict[str, Any], now: datetime) -> tuple[str, ...]:
-    size, name = upload["fileSize"], upload["fileName"]
+def _rows(found: list[dict[str, Any]], now: datetime) -> list[tuple[str, ...]]:
+    """On a terminal as wide as that, if the names are what is too long: why one stands still is told whole."""
+    heads, names, whys = (
+        [_head(one) for one in found],
+        [file_name(one) for one in found],
+        [_why(one, now) for one in found],
+    )
+    if (room := width()) is not None:
+        # What stands before the names is as wide in the line of the titles as in all others.
+        room -= cell_len(columns([TITLES, *((*head, "") for head in heads)], RIGHT)[0]) - len(TITLES[-1])
+        names = [_shortened(name, room - cell_len(shown_text(why))) for name, why in zip(names, whys, strict=True)]
+    return [(*head, name + why) for head, name, why in zip(heads, names, whys, strict=True)]
+
+
+def _head(upload: dict[str, Any]) -> tuple[str, ...]:
+    size, offset = upload["fileSize"], byte_count(upload["offset"])
+    return upload["fileId"], upload["state"], offset, byte_count(size) if size is not None else "?"
+
+
+def _why(upload: dict[str, Any], now: datetime) -> str:
     why = "; ".join(filter(None, (_reason(upload), _more(upload), next_try(upload["nextTryAt"], now))))
-    offset = byte_count(upload["offset"])
-    shown = f"{name}  ({why})" if why else name
-    return upload["fileId"], upload["state"], offset, byte_count(size) if size is not None else "?", shown
+    return f"  ({why})" if why else ""
+
+
+def _shortened(name: str, room: int) -> str:
+    ellipsis = ELLIPSIS if shown_text(ELLIPSIS) == ELLIPSIS else "..."
+    return shortened_name(shown_text(name), max(NAME_LEAST, room), ellipsis)
 
 
 def _reason(upload: dict[str, Any]) -> str:
@@ -117,12 +150,14 @@ def show(options: argparse.Namespace) -> int:
     if more == "retryable":
         more = f"retryable: sse-agent uploads retry {upload['fileId']}"
     facts = {
-        "name": upload["fileName"],
+        "name": file_name(upload),
+        "file ID": upload["fileId"],
         "state": more if upload["state"] == UploadState.PAUSED else upload["state"] + (f" ({more})" if more else ""),
         "confirmed": f"{byte_count(upload['offset'])} of {byte_count(size) if size is not None else 'unknown'}",
         "sent": _sent(upload),
         "reason": upload["reason"] or "",
         "next try": next_try(upload["nextTryAt"], now).removeprefix("next try "),
+        "SHA-256": upload.get("sha256") or "",
         "error": f"{upload['code']}: {upload['message']}" if upload["code"] else "",
         "tus server": upload["endpoint"],
         "received": local_time(upload["createdAt"], now),
@@ -228,7 +263,7 @@ def _is_sure(chosen: list[dict[str, Any]], *, is_json: bool) -> bool:
     """Whether the person at the terminal says so, who was shown what it is about."""
     if is_json or sys.stdin is None or not sys.stdin.isatty():
         raise CannotStart("cancelling is final: --yes says that you mean it", ExitCode.WRONG_CONFIGURATION)
-    print_lines(f"{upload['state']}: {shown_text(upload['fileName'])}" for upload in chosen)
+    print_lines(f"{upload['state']}: {shown_text(file_name(upload))}" for upload in chosen)
     try:
         return input("Cancel for good? [y/N] ").strip().lower() in ("y", "yes")
     except (EOFError, UnicodeDecodeError):

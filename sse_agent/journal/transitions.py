@@ -188,6 +188,7 @@ def cancel(tx: Transaction, upload: Upload) -> Upload:
 def complete(tx: Transaction, upload: Upload, outcome: Outcome, seconds: float) -> Upload:
     """UPLOAD_COMPLETE: the tus server confirmed the last byte."""
     done: dict[str, str | float | None] = {"offset": upload.known_size, "url": None, "token": None}
+    done |= {"hashed": upload.known_size, "hashed_sha256": outcome.sha256}
     moved = _move(tx, upload, UploadSignal.CONFIRM, seconds=upload.seconds + seconds, **done)
     payload = UploadComplete(
         file_id=upload.file_id,

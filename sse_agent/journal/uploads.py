@@ -66,6 +66,12 @@ class Upload:
         """Bytes: as measured, else as commanded, else 0."""
         return self.size if self.size is not None else self.wanted_size or 0
 
+    @property
+    def complete_sha256(self) -> str | None:
+        """Of a complete one: the hash of the whole file; None of one that ended before it was kept."""
+        is_whole = self.state is UploadState.COMPLETE and self.hashed == self.known_size
+        return self.hashed_sha256 if is_whole else None
+
 
 def upload_of(row: sqlite3.Row) -> Upload:
     return Upload(

@@ -199,8 +199,9 @@ def test_an_agent_that_cant_be_asked_is_a_failure_among_the_others(there: World)
 
 
 def test_a_token_that_is_not_accepted_is_found(there: World) -> None:
-    code, told = checked(there, SSE_AGENT_TOKEN="another-token")
+    code, told = checked(there, SSE_AGENT_TOKEN="another-token", SSE_AGENT_TOKNE="zzz")
     assert (code, told["ok"]) == (1, False)
+    assert [one["state"] for one in told["checks"] if one["name"] == "settings"] == [State.OK, State.WARNING]
     assert "the token is not accepted" in found_of(told, "control plane: answer")["found"]
 
 

@@ -187,6 +187,54 @@ def test_without_a_terminal_it_says_which_flags_take_its_place(home: Path, capsy
     assert "--control-plane URL" in capsys.readouterr().err
     assert enroll("--control-plane", URL) == ExitCode.WRONG_CONFIGURATION
     assert "--code-file or --token-file FILE (- is standard input)" in capsys.readouterr().err
+    assert list(home.iterdir()) == [], "and leaves nothing behind"
+
+
+class Person:
+    """At a terminal: answers in order, an exception is raised; what was asked is kept."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str | type[BaseException]) -> None:
+        self.asked: list[str] = []
+        self._answers = iter(answers)
+        monkeypatch.setattr("builtins.input", self._answer)
+        for stream in (sys.stdin, sys.stdout):
+            monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+
+    def _answer(self, prompt: str) -> str:
+        self.asked.append(prompt)
+        answer = next(self._answers)
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+
+@pytest.mark.parametrize("leaves", [KeyboardInterrupt, EOFError])
+@pytest.mark.parametrize("answers", [[], ["127.0.0.1:8787"], ["127.0.0.1:8787", "y"]])
+def test_a_person_who_leaves_before_there_is_a_code_leaves_nothing_behind(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answers: list[str],
+    leaves: type[BaseException],
+) -> None:
+    person = Person(monkeypatch, *answers, leaves)
+    assert enroll() == ExitCode.WRONG_CONFIGURATION
+    told = capsys.readouterr()
+    assert "nothing was changed" in told.err
+    assert "goes on waiting" not in told.out + told.err
+    assert list(home.iterdir()) == []
+    assert person.asked[1:2] == (["  Do you mean http://127.0.0.1:8787? [Y/n] "] if answers else [])
+
+
+def test_a_person_who_leaves_while_nobody_has_confirmed_is_told_how_to_go_on(
+    home: Path, plane: Plane, token_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(enrolling, "_wait", leave)
+    assert enroll("--control-plane", URL, "--token-file", str(token_file)) == ExitCode.TRY_AGAIN
+    assert "not confirmed yet; `sse-agent enroll` goes on waiting" in capsys.readouterr().err
 
 
 def test_a_plain_address_is_refused(home: Path, token_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

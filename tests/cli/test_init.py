@@ -31,6 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("platform.node", lambda: "Büro PC.example.com")
     monkeypatch.setattr("sys.argv", ["/opt/agent/bin/sse-agent"])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "10000")
     (tmp_path / "outgoing").mkdir()
     return tmp_path
 
@@ -212,6 +213,32 @@ def test_a_file_that_says_nothing_right_proposes_nothing(
     Person(monkeypatch, "y", "https://control.example.com", "w", TOKEN, str(home / "outgoing"), "", "", "")
     assert cli.main(["init"]) == 0
     assert config.load({}).client_id == "w"
+
+
+def test_a_folder_named_by_way_of_its_parent_is_written_as_what_it_is_and_a_link_as_it_was_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "link").symlink_to(home / "outgoing")
+    (home / "outgoing" / "inner").mkdir()
+    folders = [str(home / "outgoing" / ".." / "outgoing"), str(home / "link"), str(home / "link" / "inner" / "..")]
+    state = str(home / "outgoing" / ".." / "state")
+    Person(monkeypatch, "https://control.example.com", "w", TOKEN, *folders, "", "", state)
+    assert cli.main(["init"]) == 0
+    settings = config.load({})
+    assert settings.allowed_folders == [home / "outgoing", home / "link", home / "outgoing"]
+    assert settings.state_dir == home / "state"
+
+
+def test_sentences_are_broken_between_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    Person(monkeypatch, "http://control.example.com")
+    assert cli.main(["init"]) == ExitCode.WRONG_CONFIGURATION
+    told = capsys.readouterr().out.splitlines()
+    said = [line for line in told if line.startswith("  ")]
+    assert max(map(len, said)) <= 60
+    assert " ".join(line.strip() for line in said).startswith("expected https: over plain http everybody on the way")
 
 
 def test_a_person_who_leaves_leaves_nothing_behind(

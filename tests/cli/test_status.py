@@ -42,11 +42,19 @@ def test_a_running_agent_is_shown_in_straight_columns_that_obey_no_name() -> Non
         "agent-1: sse-agent 0.1.0, running for 20 s",
         "  control plane  https://control.example.com",
         "                 connected for 10 s (sse)",
-        "  uploads        2 uploading, 1,200 complete; 3.00 GiB to go, 20.5 MiB/s",
+        "  uploads        2 uploading, 1,200 complete; 3.00 GiB to send, 20.5 MiB/s",
         "    73 %  2.93/4.00 KiB      40 B/s  27 s left  short.txt",
         "    50 %  1.00/2.00 GiB  20.5 MiB/s  50 s left  big\\x1b[2J\\n\\u202e.bin",
         "  outbox         1 message to send",
     ]
+
+
+def test_a_name_that_is_not_utf_8_is_one_name_wherever_people_read_it() -> None:
+    there = board()
+    there.apply(events.UploadStarted("c", "caf\udce9.txt", 4096, 0, 1), 1011.0, AT)
+    told = running(there, 1020.0)
+    assert (told["active"][2]["fileName"], told["active"][2]["fileNameB64"]) == ("caf\ufffd.txt", "Y2Fm6S50eHQ=")
+    assert lines(told)[6].endswith("  caf\\xe9.txt")
 
 
 def test_of_what_has_stood_still_for_a_while_it_is_said_for_how_long() -> None:
@@ -91,6 +99,7 @@ def test_what_status_prints_as_json_is_what_the_reference_says(tmp_path: Path, s
     at_rest = shell(fill(tmp_path, upload("a"))).json("status")
     there = board()
     there.apply(events.JournalTrouble("the disk is full"), 1020.0, AT)
+    there.apply(events.UploadStarted("c", "\udcff", 4096, 0, 1), 1011.0, AT)
     of_running = set(members(running(there, 1025.0)))
     assert set(members(at_rest)) <= of_running
     assert documented("status") == of_running

@@ -33,9 +33,26 @@ def test_uploads_are_listed_in_straight_columns_with_why_they_stand_still(sse_ag
         "f        failed          0 B  2.00 KiB  f.bin  (SERVER_REFUSED: the tus server refused the file; retryable)",
         "w        waiting         0 B  2.00 KiB  w.bin  (the tus server says 423 Locked)",
         "c        complete   2.00 KiB  2.00 KiB  c.bin",
-        "evil     queued          0 B  3.00 GiB  ev\\x1b[31mil\\u202e\\n.txt\ufffd",
+        "evil     queued          0 B  3.00 GiB  ev\\x1b[31mil\\u202e\\n.txt\\xff",
     ]
     assert sse_agent.code == 0
+
+
+def test_on_a_terminal_a_long_name_is_shortened_and_what_is_said_of_it_stays(
+    tmp_path: Path, shell: Callable[[Path], Shell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = b"a-name-" + b"\xff" * 200 + b".report.pdf"
+    place = shell(fill(tmp_path / "long", upload("f", long), failed("f"), upload("q", long)))
+    assert len(place.says("uploads", "list")[2]) > 800, "a file has no width"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "130")
+    failed_one, queued_one = place.says("uploads", "list")[1:]
+    assert len(queued_one) <= 130
+    assert queued_one.endswith(".report.pdf")
+    assert len(failed_one) <= 130
+    assert failed_one.endswith("report.pdf  (SERVER_REFUSED: the tus server refused the file; retryable)")
+    monkeypatch.setenv("COLUMNS", "40")
+    assert place.says("uploads", "list")[2].endswith("  a-name-…\\xff.report.pdf"), "less would tell nothing"
 
 
 def test_a_list_may_be_of_some_states_of_some_names_and_of_a_length(sse_agent: Shell) -> None:
@@ -71,8 +88,9 @@ def test_a_length_that_is_none_is_named(sse_agent: Shell, limit: str) -> None:
 
 def test_one_upload_is_shown_with_its_attempts(sse_agent: Shell) -> None:
     told = sse_agent.says("uploads", "show", "f")
-    assert told[:5] == [
+    assert told[:6] == [
         "name        f.bin",
+        "file ID     f",
         "state       failed (retryable: sse-agent uploads retry f)",
         "confirmed   0 B of 2.00 KiB",
         "error       SERVER_REFUSED: the tus server refused the file",
@@ -80,7 +98,7 @@ def test_one_upload_is_shown_with_its_attempts(sse_agent: Shell) -> None:
     ]
     assert told[-2].split() == ["ATTEMPT", "ENDED", "TOOK", "CONFIRMED", "THEN", "WHY"]
     assert told[-1].split()[2:7] == ["2.0", "s", "0", "B", "failed"]
-    assert sse_agent.says("uploads", "show", "evil")[0] == "name        ev\\x1b[31mil\\u202e\\n.txt\ufffd"
+    assert sse_agent.says("uploads", "show", "evil")[0] == "name        ev\\x1b[31mil\\u202e\\n.txt\\xff"
     assert sse_agent.says("uploads", "show", "nobody") == []
     assert (sse_agent.code, sse_agent.err) == (78, f"sse-agent: {UNKNOWN}\n")
 
@@ -89,9 +107,11 @@ def test_one_upload_is_shown_with_its_attempts(sse_agent: Shell) -> None:
 def test_people_read_local_time_and_programs_utc(tmp_path: Path, shell: Callable[[Path], Shell]) -> None:
     place = shell(fill(tmp_path / "one", upload("c"), complete("c")))
     told = {line.split("  ")[0]: line.split("  ")[-1] for line in place.says("uploads", "show", "c")}
+    assert told["SHA-256"].strip() == "0" * 64
     assert told["received"].strip() == told["ended"].strip() == "2026-11-22 19:30:00"
     assert place.says("uploads", "show", "c")[-1].startswith("2026-11-22 19:30:00  ")
     shown = place.json("uploads", "show", "c")
+    assert (shown["fileId"], shown["sha256"]) == ("c", "0" * 64)
     assert shown["createdAt"] == shown["finishedAt"] == shown["tries"][0]["endedAt"] == "2026-11-22T10:30:00.000Z"
 
 
@@ -104,8 +124,8 @@ def test_a_failed_upload_is_retryable_or_given_up_and_a_pause_is_from_here_or_fr
     listed = place.says("uploads", "list")
     assert listed[1].endswith("a.bin  (FILE_SHRUNK: the file became shorter; given up)")
     assert listed[2].endswith("a.bin  (paused from afar)")
-    assert place.says("uploads", "show", "f")[1] == "state       failed (given up)"
-    assert place.says("uploads", "show", "p")[1] == "state       paused from afar"
+    assert place.says("uploads", "show", "f")[2] == "state       failed (given up)"
+    assert place.says("uploads", "show", "p")[2] == "state       paused from afar"
 
 
 def test_a_state_that_is_none_is_answered_with_the_words_there_are(sse_agent: Shell) -> None:
@@ -217,7 +237,7 @@ def test_a_person_at_a_terminal_is_shown_what_it_is_about_and_asked(
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     told = sse_agent.says("uploads", "cancel", "q", "evil")
-    assert told[:2] == ["queued: q.bin", "queued: ev\\x1b[31mil\\u202e\\n.txt\ufffd"]
+    assert told[:2] == ["queued: q.bin", "queued: ev\\x1b[31mil\\u202e\\n.txt\\xff"]
     assert told[2].endswith("2 cancelled" if is_meant else "nothing was cancelled")
     assert sse_agent.code == (0 if is_meant else 1)
     assert states(sse_agent)["q"] == ("cancelled" if is_meant else "queued")

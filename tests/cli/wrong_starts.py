@@ -24,6 +24,7 @@ from pathlib import Path
 import trustme
 
 from tests.cli.starter import Start, Starter
+from tests.doubles.plain_http import plain_http
 from tests.doubles.processes import _environment
 from tests.doubles.tus_server import Exchange, Proxy, TusServer
 
@@ -164,7 +165,7 @@ def normalised(output: str, scene: Scene) -> str:
     text = re.sub(r"(?<!localhost, )\b127\.0\.0\.1\b", HOST, text)
     text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-11-26T10:30:00Z", text)
     text = re.sub(r"damaged-\d{8}T\d{6}Z", "damaged-20261126T103000Z", text)
-    text = re.sub(r"next try in \d+ s", "next try in 1 s", text)
+    text = re.sub(r"next try (in \d+ s|now)", "next try in 1 s", text)
     text = re.sub(r"parked for \d+ s", "parked for 2 s", text)
     # OpenSSL's and argparse's words are not the same in all versions.
     text = re.sub(r"\[X509\W.*", "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found", text)
@@ -205,6 +206,11 @@ def settings_file(content: bytes, mode: int = 0o600) -> Callable[[Scene], None]:
 
 def token_in_a_file_that_others_can_write(scene: Scene) -> None:
     settings_file(b'token = "t"\n', 0o666)(scene)
+    scene.set("TOKEN", None)
+
+
+def token_misspelt(scene: Scene) -> None:
+    scene.set("TOKNE", "token-of-the-test")
     scene.set("TOKEN", None)
 
 
@@ -355,6 +361,11 @@ def served(script: Callable[[Exchange], None]) -> Callable[[Scene], None]:
     return lambda scene: scene.serve(script)
 
 
+def no_tls(scene: Scene) -> None:
+    """The address says https."""
+    scene.at(scene.stack.enter_context(plain_http()), "https")
+
+
 def clock_behind(scene: Scene) -> None:
     def answer(exchange: Exchange) -> None:
         date = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
@@ -397,6 +408,7 @@ SETTINGS = [
     WrongStart("The control plane's URL is missing", setting("CONTROL_PLANE_URL", None)),
     WrongStart("The client ID is missing", setting("CLIENT_ID", None)),
     WrongStart("The token is missing", setting("TOKEN", None)),
+    WrongStart("The token's name is misspelt", token_misspelt),
     WrongStart("The allowed folders are missing", setting("ALLOWED_FOLDERS", None)),
     WrongStart("The URL has no scheme", setting("CONTROL_PLANE_URL", HOST)),
     WrongStart("The URL has another scheme", setting("CONTROL_PLANE_URL", f"ftp://{HOST}")),
@@ -414,6 +426,7 @@ SETTINGS = [
     WrongStart("A command is not known", setting("COMMANDS", '["-LIST_FILE"]')),
     WrongStart("Commands with and without a minus", setting("COMMANDS", '["-LIST_FILES", "MESSAGE"]')),
     WrongStart("A number is out of range", setting("MAX_CONCURRENT_UPLOADS", "0")),
+    WrongStart("A number is none", setting("MAX_CONCURRENT_UPLOADS", "many")),
     WrongStart("A log level is not known", setting("LOG_LEVEL", "loud")),
     WrongStart("The settings file is not there", flags("--settings-file", "/home/ada/nowhere.toml")),
     WrongStart("The settings file is no TOML", settings_file(b"token: secret\n")),
@@ -423,10 +436,15 @@ SETTINGS = [
     WrongStart("A secret is typed as a flag", flags("--token", "token-of-the-test")),
     WrongStart("A flag is not known", flags("--colour", "red")),
     WrongStart("A subcommand is not known", lambda scene: None, command=("start",)),
+    WrongStart("A subcommand is misspelt", lambda scene: None, command=("runn",)),
     WrongStart("The CA file is not there", ca_gone),
     WrongStart("The CA file is no PEM", ca_no_pem),
     WrongStart("A proxy variable can't be used", proxy_unusable),
 ]  # fmt: skip
+UNHEEDED = [
+    WrongStart("A name in the settings file is no setting", settings_file(b"max_concurent_uploads = 8\n"), None),
+    WrongStart("A name in the environment is no setting", setting("LOG_LEVLE", "debug"), None),
+]
 MACHINE = [
     WrongStart("An allowed folder is not there", folder_gone),
     WrongStart("An allowed folder is a file", folder_a_file),
@@ -450,6 +468,7 @@ CONNECTING: list[tuple[str, Callable[[Scene], None]]] = [
     ("A company inspects TLS", inspected),
     ("The certificate has run out", certificate("127.0.0.1", until=EXPIRED)),
     ("The certificate is another host's", certificate("other.example.com")),
+    ("https to a port that speaks plain http", no_tls),
     ("The token is not accepted", served(problem(401, "unauthenticated"))),
     ("The token is another agent's", served(problem(403, "not-allowed"))),
     ("A web server that is no control plane", served(NO_PAGE)),
@@ -469,6 +488,7 @@ ONLY_CHECK = [
 
 CASES: list[WrongStart] = [
     *SETTINGS,
+    *UNHEEDED,
     *MACHINE,
     *(WrongStart(title, spoil, None) for title, spoil in CONNECTING),
     *ONLY_RUN,
@@ -490,9 +510,13 @@ root's capabilities; the full disk is a real one of a single page.
 """
 PARTS = {
     "Settings": (SETTINGS, "`sse-agent run --headless` ends at once."),
+    "Settings that are none": (
+        UNHEEDED,
+        "The agent runs without them; this is the line of its log (`--log-format text`). `check` warns, too.",
+    ),
     "This machine": (MACHINE, "`sse-agent run --headless` ends at once."),
     "On connecting": (
-        [*(case for case in CASES if case.exit_code is None)],
+        [*(case for case in CASES if case.exit_code is None and case not in UNHEEDED)],
         "The agent runs on and tries again; this is the line of its log (`--log-format text`).",
     ),
     "On connecting, as `sse-agent check` tells it": (

@@ -134,7 +134,7 @@ def test_an_upload_that_the_later_life_finished_is_not_stored_once_more_by_the_r
         assert agent.wait_for("stream.reset", after=mark)["reason"] == "readmitted"
         assert services.carry_out("UPLOAD_RESUME", fileId="f")["outcome"] == "completed"
         # It can't know that another life sent the rest, so it claims nothing; and it begins no second upload either.
-        ended = agent.wait_for("upload.ended", after=mark, file_id="f")
+        ended = agent.wait_for("upload.failed", after=mark, file_id="f")
         assert "bytes that were never sent" in ended["message"]
         assert services.record(start)["outcome"] == "completed"
         (complete,) = services.messages("UPLOAD_COMPLETE")
