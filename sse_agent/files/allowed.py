@@ -191,7 +191,9 @@ def _nowhere(flaw: str, depth: int) -> _Place:
 
 def _not_found(name: bytes, reason: str) -> GiveUp:
     # An upload whose file is gone for a while, as when a network disk is not mounted, can be resumed when it is back.
-    return GiveUp(ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE, retryable=True, detail=f"{os.fsdecode(name[:500])!r}: {reason}")
+    return GiveUp(
+        ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE, retryable=True, detail=f"{os.fsdecode(name[:500])!r}: {reason}"
+    )
 
 
 def _admit(path: Path, hold: Callable[[Path], Folder]) -> _Allowed:
