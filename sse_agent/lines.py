@@ -290,7 +290,9 @@ def _stumbled(event: events.CommandStumbled, *_: object) -> str:
 
 SENTENCES: dict[type[Event], Callable[[Any, str, datetime], str]] = {
     events.AgentStarted: _started,
-    events.AgentStopping: lambda event, *_: f"stopping ({event.reason})",
+    events.AgentStopping: lambda event, *_: (
+        f"stopping ({event.reason}): uploads are brought to a safe point within 10 s; a second signal stops at once"
+    ),
     events.AgentStopped: lambda event, *_: f"stopped ({event.reason})",
     events.StreamConnected: _connected,
     events.StreamLost: _lost,

@@ -111,6 +111,13 @@ def test_text_names_the_file_also_where_the_event_does_not() -> None:
     ]
 
 
+def test_whoever_asked_to_stop_is_told_what_happens_now_and_what_asking_again_does() -> None:
+    [line] = written(events.AgentStopping("SIGINT"), style="text")
+    assert line.partition("stopping (SIGINT): ")[2] == (
+        "uploads are brought to a safe point within 10 s; a second signal stops at once"
+    )
+
+
 def test_who_cancelled_is_told_and_it_is_no_trouble() -> None:
     lines = written(
         events.UploadCancelled("f", "big.bin", 2048, 0, here=False, actor="Anna\x1b[2J"),
