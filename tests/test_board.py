@@ -245,6 +245,17 @@ def test_trouble_with_messages_is_shown_until_no_other_try_failed_and_errors_sta
     board.apply(events.SenderHeldUp("503", 20.0, 13), 108, AT)
     assert len(board.troubles(128)) == 1
     assert board.troubles(128 + GRACE_S) == []
+    board.apply(events.StreamLost("no connection: refused", 9.0, 1), 129, AT)
+    board.apply(events.SenderHeldUp("no connection: refused", 9.0, 0), 129, AT)
+    assert board.troubles(130) == [], "that there is no connection is told already, and nothing waits"
+    board.apply(events.SenderHeldUp("no connection: refused", 9.0, 1), 129, AT)
+    assert [t.text for t in board.troubles(130)] == ["no message reaches the control plane, 1 waits"]
+    board.apply(events.SenderHeldUp("503", 9.0, 7), 129, AT)
+    assert [t.text for t in board.troubles(130)] == ["no message reaches the control plane, 7 wait: 503"]
+    board.apply(events.StreamConnected("sse", resumed=True, latest="k/1"), 130, AT)
+    board.apply(events.SenderHeldUp("503", 0.0, 0), 130, AT)
+    assert [t.text for t in board.troubles(130)] == ["no message reaches the control plane: 503"]
+    board = board_of()
     board.apply(events.MessageBuried("m", "UPLOAD_FAILED", "422"), 130, AT)
     board.apply(events.MessageBuried("n", "ACK", "413"), 131, AT)
     assert ["messages refused for good: 2; the last, ACK: 413" in t.text for t in board.troubles(9999)] == [True]

@@ -43,11 +43,15 @@ class Board(Registry):
         self.totals = Totals()
         self._troubles: dict[str, Trouble] = {}
         self._overruled = 0
+        self._held: events.SenderHeldUp | None = None
         self._sent_until = 0.0
 
     def troubles(self, now: float) -> list[Trouble]:
         """Those that are not over at this monotonic instant: what was overruled, then errors, then the rest."""
         current = [trouble for trouble in self._troubles.values() if trouble.until is None or trouble.until > now]
+        if self._held is not None and not self._held.pending and self.connection.state != "connected":
+            # Nothing waits but the greeting of a connection that there is not.
+            current = [trouble for trouble in current if trouble is not self._troubles["sender"]]
         return sorted(current, key=lambda trouble: (not trouble.is_overruling, not trouble.is_error))
 
     # --- what happens ---
@@ -235,7 +239,10 @@ class Board(Registry):
 
     def _held_up(self, event: events.SenderHeldUp, now: float, _: datetime) -> None:
         next_try_at = now + event.wait_s
-        text = f"no message reaches the control plane, {event.pending} wait: {event.reason}"
+        waits = f", {event.pending:,} wait{'s' if event.pending == 1 else ''}" if event.pending else ""
+        # Why there is no connection stands above it already.
+        why = f": {event.reason}" if event.reason != self.connection.reason else ""
+        text, self._held = f"no message reaches the control plane{waits}{why}", event
         self._troubles["sender"] = Trouble(text, is_error=False, until=next_try_at + GRACE_S, next_try_at=next_try_at)
 
     def _buried(self, event: events.MessageBuried, _: float, __: datetime) -> None:
