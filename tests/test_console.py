@@ -411,7 +411,14 @@ def test_the_help_tells_every_key_of_the_bottom_lines() -> None:
 def test_somebody_who_speaks_is_heard_also_by_a_person_on_the_list() -> None:
     said = [events.MessageShown("Ann", "are you there?", mine=False)] * 2
     line = lines_of(board_of(*said), state=State())[-2]
-    assert re.fullmatch(r" ● Ann: are you there\? \(and 1 more\) +m to answer *", line)
+    assert re.fullmatch(r" ● Ann: are you there\? +m to answer *", line)
+    # Those that stand in the chat above are in sight.
+    hidden = lines_of(board_of(*said), state=State(Mode.HELP))[-2]
+    assert re.fullmatch(r" ● Ann: are you there\? \(and 1 more\) +m to answer *", hidden)
+    many = lines_of(board_of(*said * 20), 80, 24, state=State())
+    shown = sum("Ann  are you there?" in line for line in many)
+    assert 1 < shown < 40
+    assert f"(and {40 - shown} more)" in many[-2]
     assert "m to answer" not in lines_of(board_of(*said), state=State(heard=2))[-2]
 
 

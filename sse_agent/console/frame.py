@@ -62,6 +62,7 @@ class Frame:
         self._is_short = height < 14
         self._listed = Listed(board, moment.found if moment.state.pattern else None)
         self._chosen = self._listed.find(moment.state.selected)
+        self._in_sight = 0
         self.page = 1
         self.most_scroll = 0
 
@@ -79,14 +80,10 @@ class Frame:
         """From top to bottom."""
         head = [rows.head(self._board, self._moment.now, self._width, self._glyphs), *self._troubles()]
         below = [
-            [Segment(self._glyphs.rule * self._width, rows.FAINT)],
-            foot.line(self._state, self._listed, self._width, self._glyphs),
+            *rule,
+            foot.line(self._state, self._listed, self._in_sight, self._width, self._glyphs),
             foot.keys(self._state, self._for_keys(), self._listed, self._width, self._glyphs),
         ]
-        if self._is_short:
-            del below[0]
-        room = self._height - len(head) - len(below)
-        body = self._body(self._width, room) if room > 0 else []
         return [*head, *body, *below][-self._height :]
 
     def _for_keys(self) -> Upload | None:
@@ -139,6 +136,7 @@ class Frame:
         return [*rows.filled(self._uploads(width, room - len(chat)), room - len(chat)), *chat]
 
     # --- panels ---
+        self._note_in_sight(len(chat), width)
 
     def _panel(self, width: int, room: int) -> list[Row]:
         """What stands in front of the list, from where it was scrolled to."""
@@ -293,4 +291,10 @@ class Frame:
     # --- what ended, and the chat ---
 
     def _talk(self, width: int, room: int) -> list[Row]:
-        return talk.talk(self._board, self._moment.at, width, room, self._glyphs)
+        shown, chat_rows = talk.talk(self._board, self._moment.at, width, room, self._glyphs)
+        self._note_in_sight(chat_rows, width)
+        return shown
+
+    def _note_in_sight(self, chat_rows: int, width: int) -> None:
+        if self._board.heard > self._state.heard:
+            self._in_sight = talk.in_sight(self._board, chat_rows, self._moment.at, width, self._glyphs)

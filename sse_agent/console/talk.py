@@ -18,8 +18,8 @@ def wanted(board: Board, at: datetime, width: int, room: int, glyphs: Glyphs) ->
     return 2 + max(1, len(board.finished)) + max(1, len(rows.chat(board.chat, at, width, room, glyphs)))
 
 
-def talk(board: Board, at: datetime, width: int, room: int, glyphs: Glyphs) -> list[Row]:
-    """What ended above the chat; each gets what the other does not need."""
+def talk(board: Board, at: datetime, width: int, room: int, glyphs: Glyphs) -> tuple[list[Row], int]:
+    """What ended above the chat, and how many rows of the chat there are; each gets what the other does not need."""
     if room < 4:
         return rows.filled(ended(board, width, room, glyphs), max(0, room))
     chat = rows.chat(board.chat, at, width, room - 2, glyphs)
@@ -28,8 +28,19 @@ def talk(board: Board, at: datetime, width: int, room: int, glyphs: Glyphs) -> l
     above = ended(board, width, min(over, room - least_chat), glyphs)
     left = room - len(above)
     words = chat[-(left - 1) :] if left > 1 else []
-    words = words or [[Segment(" nobody has said anything yet", rows.FAINT)]]
-    return rows.filled([*above, rows.titled("Chat", [], [], width, glyphs), *words], room)
+    shown = words or [[Segment(" nobody has said anything yet", rows.FAINT)]]
+    return rows.filled([*above, rows.titled("Chat", [], [], width, glyphs), *shown], room), len(words)
+
+
+def in_sight(board: Board, shown: int, at: datetime, width: int, glyphs: Glyphs) -> int:
+    """How many lines that others said are whole within the last `shown` rows of the chat."""
+    count = 0
+    for line in reversed(board.chat):
+        shown -= len(rows.chat([line], at, width, shown + 1, glyphs))
+        if shown < 0:
+            break
+        count += not line.mine
+    return count
 
 
 def ended(board: Board, width: int, room: int, glyphs: Glyphs) -> list[Row]:
