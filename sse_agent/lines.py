@@ -13,7 +13,7 @@ from typing import Any, Literal, TextIO
 from sse_agent import config, events
 from sse_agent.clock import Clock, timestamp
 from sse_agent.events import Event
-from sse_agent.printable import byte_count, byte_share, duration, printable
+from sse_agent.printable import byte_count, byte_share, duration, printable, seconds
 
 PROGRESS_EVERY_S = 10.0
 LEVELS = ("debug", "info", "warning", "error")
@@ -252,11 +252,7 @@ def _paused(event: events.UploadPaused, name: str, _: datetime) -> str:
 
 
 def _completed(event: events.UploadCompleted, name: str, _: datetime) -> str:
-    return f"{name}: complete, {byte_count(event.size)} in {_took(event.seconds)}, sha256 {event.sha256}"
-
-
-def _took(seconds: float) -> str:
-    return duration(seconds) if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{name}: complete, {byte_count(event.size)} in {seconds(event.seconds)}, sha256 {event.sha256}"
 
 
 def _ended(event: events.UploadEnded, name: str, _: datetime) -> str:

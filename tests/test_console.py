@@ -243,6 +243,20 @@ def test_what_was_sent_in_how_long_does_not_count_on_while_nothing_is_sent() -> 
     shown = [next(line for line in lines_of(board, after_s=after_s) if "Ended" in line) for after_s in (40, 4000)]
     assert shown[0] == shown[1]
     assert "9.00 MiB sent in 30 s" in shown[0]
+    board.totals.sending_s = 0.4
+    assert "9.00 MiB sent in 0.4 s" in "".join(lines_of(board))
+    board.totals.sending_s = 0.0
+    assert "9.00 MiB sent ─" in "".join(lines_of(board))
+
+
+def test_of_how_much_ended_nothing_is_left_out_for_how_much_was_sent() -> None:
+    board = board_of(STARTED, CONNECTED)
+    board.totals.ended |= {"complete": 71, "cancelled": 2, "rejected": 5}
+    board.totals.complete_bytes, board.totals.bytes_sent, board.totals.sending_s = 429 * MIB // 10, 654 * MIB // 10, 25
+    for width, right in ((100, "65.4 MiB sent in 25 s"), (80, "65.4 MiB sent"), (64, "")):
+        row = next(line for line in lines_of(board, width) if "Ended" in line)
+        assert "71 complete (42.9 MiB) · 2 cancelled · 5 rejected" in row
+        assert row.rstrip("─ ").endswith(right or "5 rejected")
 
 
 def test_uploads_that_failed_and_can_be_retried_are_listed_and_counted() -> None:

@@ -79,6 +79,9 @@ class Frame:
     def rows(self) -> list[Row]:
         """From top to bottom."""
         head = [rows.head(self._board, self._moment.now, self._width, self._glyphs), *self._troubles()]
+        rule = [] if self._is_short else [[Segment(self._glyphs.rule * self._width, rows.FAINT)]]
+        room = self._height - len(head) - len(rule) - 2
+        body = self._body(self._width, room) if room > 0 else []
         below = [
             *rule,
             foot.line(self._state, self._listed, self._in_sight, self._width, self._glyphs),
@@ -133,10 +136,10 @@ class Frame:
     def _squeezed(self, width: int, room: int) -> list[Row]:
         """Hardly any room: the uploads, and the last words."""
         chat = rows.chat(self._board.chat, self._moment.at, width, min(2, room // 3), self._glyphs)
+        self._note_in_sight(len(chat), width)
         return [*rows.filled(self._uploads(width, room - len(chat)), room - len(chat)), *chat]
 
     # --- panels ---
-        self._note_in_sight(len(chat), width)
 
     def _panel(self, width: int, room: int) -> list[Row]:
         """What stands in front of the list, from where it was scrolled to."""
@@ -215,7 +218,7 @@ class Frame:
 
     def _nothing(self, total: int) -> str:
         if self._state.pattern:
-            return " no upload has this in its name"
+            return " no upload has this in its name or file ID"
         return " nothing to upload" if not total else f" {total:,} to go on with"
 
     def _window(self, lines: int) -> list[Upload]:

@@ -116,7 +116,7 @@ def titled(title: str, parts: list[Row], right: Row, width: int, glyphs: Glyphs)
         left = [Segment(title, STRONG)]
         if parts:
             left += [Segment("  "), *separated(parts, glyphs)]
-        if width_of(left) + width_of(right) + 9 <= width or not parts:
+        if width_of(left) + (width_of(right) + 9 if right else 4) <= width or not parts:
             return rule(left, right, width, glyphs)
         # First without what stands in brackets behind the last part, then without that part.
         parts = [*parts[:-1], *([parts[-1][:1]] if len(parts[-1]) > 1 else [])]
