@@ -627,6 +627,8 @@ async def test_a_terminal_of_another_size_is_painted_anew() -> None:
         await watched.see("help")
         watched.console.size = (100, 30)  # type: ignore[assignment]
         await watched.see("\x1b[30;1H", TICK_S)
+    # Of a screen that was resized meanwhile tmux keeps the rows above the cursor when it is left.
+    assert "\x1b[H\x1b[?1049l" in watched.text()
 
 
 async def test_when_the_agent_stops_the_terminal_is_given_back_first_and_a_summary_stays() -> None:
@@ -648,8 +650,6 @@ async def test_when_the_agent_stops_the_terminal_is_given_back_first_and_a_summa
     assert "ended       2 complete (123 MiB)" in stays
     assert "the last    big.bin  120 MiB  sha256 8f14e45fceea167a" in stays
     assert "evil\\x1b[2J[red].bin  3.00 MiB" in stays
-    # Of a screen that was resized meanwhile tmux keeps the rows above the cursor when it is left.
-    assert "\x1b[H\x1b[?1049l" in watched.text()
 
 
 async def test_the_terminal_is_given_back_also_when_the_agent_breaks() -> None:

@@ -133,6 +133,8 @@ async def test_a_listing_is_chosen_by_state_and_name_and_goes_on_where_it_ended(
         assert (await there.desk.listing([], "y", 0, 10))["uploads"] == []
         assert len((await there.desk.listing([], "bin", 0, 10))["uploads"]) == 3
         assert len((await there.desk.listing([], "BiN", 0, 10))["uploads"]) == 3
+        by_id = [(await there.desk.listing([], "C", 0, 10, or_id=or_id))["uploads"] for or_id in (True, False)]
+        assert [[one["fileId"] for one in found] for found in by_id] == [["c"], []]
 
 
 async def test_a_listing_of_nothing_is_one_of_something(tmp_path: Path) -> None:

@@ -139,12 +139,24 @@ def _deed(state: State, name: str, sight: Sight) -> Step:
 
 
 def _deed_to_all(state: State, key: str, sight: Sight) -> Step:
+    board, wish = sight.listed.board, DoToAll("resume" if key == "R" else "pause")
     if key == "R":
-        return state, DoToAll("resume")
-    count = _going_on(sight.listed.board)
-    if count < 2:
-        return state, DoToAll("pause")
-    return replace(state, ask=Ask(f"Pause all {count:,} uploads?", "", DoToAll("pause"))), None
+        count, question = board.count(UploadState.PAUSED), "Resume all that are paused"
+        is_asked, more = count > 0 and bool(state.pattern), f" ({count:,})"
+    else:
+        count, more = _going_on(board), ""
+        is_asked, question = count > 1, f"Pause all {count:,} uploads"
+    if not is_asked:
+        return state, wish
+    return replace(state, ask=Ask(f"{question}{more}{_beyond(state, sight)}?", "", wish)), None
+
+
+def _beyond(state: State, sight: Sight) -> str:
+    """All are all, whatever a filter shows: who looks at a few of them must know it."""
+    if not state.pattern:
+        return ""
+    found = sight.listed.found
+    return f", not only {'those' if found is None else f'the {len(sight.listed):,}'} found"
 
 
 def _going_on(board: Board) -> int:

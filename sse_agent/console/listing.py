@@ -50,8 +50,9 @@ def over_because(upload: Upload) -> str:
 
 
 def is_match(upload: Upload, pattern: str) -> bool:
-    """Whether its name has this in it; upper and lower case are the same."""
-    return pattern.casefold() in upload.name.casefold()
+    """Whether its name or file ID has this in it; upper and lower case are the same."""
+    wanted = pattern.casefold()
+    return wanted in upload.name.casefold() or wanted in upload.file_id.casefold()
 
 
 class Listed:
