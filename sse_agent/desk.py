@@ -115,6 +115,7 @@ def summary(upload: Upload, live: Live = _nothing_live) -> Json:
         **({} if is_text else {"fileNameB64": base64.b64encode(upload.name).decode()}),
         "state": str(upload.state),
         "revision": upload.revision,
+        "number": upload.number,
         "priority": upload.priority,
         "fileSize": now.size or (upload.size if upload.size is not None else upload.wanted_size),
         "offset": now.offset,

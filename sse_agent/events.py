@@ -165,7 +165,8 @@ class CommandStumbled(Event):
 class UploadQueued(Event):
     """An upload stands in the queue. `why`: new, resumed, retried, displaced, or stopped (goes on at the next start).
 
-    `overruled_by`: who resumed, from afar, what was paused here.
+    `overruled_by`: who resumed, from afar, what was paused here. `number`: uploads are numbered as they come; of equal
+    priority the lowest runs first.
     """
 
     name: ClassVar[str] = "upload.queued"
@@ -182,6 +183,7 @@ class UploadQueued(Event):
 class PauseOverruled(Event):
     """Somebody far away resumed what a person here was just pausing; it goes on without having stopped."""
 
+    number: int = 0
     name: ClassVar[str] = "upload.pause_overruled"
     level: ClassVar[str] = "warning"
     file_id: str

@@ -144,6 +144,24 @@ def test_the_queue_is_in_the_order_in_which_it_runs() -> None:
     assert [upload.file_id for upload in board.first(QUEUED, 3)] == ["b", "late"]
 
 
+def test_one_that_was_paused_or_waited_comes_back_to_where_it_stood_in_the_queue() -> None:
+    def numbered(number: int, priority: int = 5) -> Event:
+        return events.UploadQueued(f"q{number}", f"q{number}.bin", 10, 0, priority, "new", number=number)
+
+    board = board_of(*map(numbered, range(2, 7)), numbered(9, priority=9), started("q2"))
+    for file_id in ("q2", "q4"):
+        board.apply(events.UploadPaused(file_id, 5), 101, AT)
+    board.apply(numbered(4), 102, AT)
+    board.apply(numbered(2), 102, AT)
+    assert [one.file_id for one in board.queue] == ["q9", "q2", "q3", "q4", "q5", "q6"]
+    board.apply(started("q4"), 103, AT)
+    board.apply(cancelled("q5"), 103, AT)
+    board.expect_names()
+    old = [Upload(f"q{number}", "x", 10, 0, QUEUED, number=number) for number in (1, 8)]
+    board.name(old)
+    assert [one.file_id for one in board.queue] == ["q9", "q1", "q2", "q3", "q6", "q8"]
+
+
 def test_uploads_from_before_the_start_are_counted_until_they_get_a_name() -> None:
     board = board_of(
         events.AgentStarted(

@@ -8,6 +8,7 @@ _UPLOAD = {
     "revision": "raised by every change of state",
     "priority": "0 to 9, higher first",
     "fileSize": "bytes, or null while nobody knows",
+    "number": "uploads are numbered as they come; of equal priority the lowest runs first",
     "offset": "bytes that the tus server confirmed",
     "bytesSent": "bytes handed to the network; at least `offset`",
     "rate": "bytes per second; 0 while nothing moves, or no agent runs",

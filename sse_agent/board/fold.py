@@ -106,7 +106,9 @@ class Board(Registry):
         elif event.why == "retried" and self.failed.pop(event.file_id, None) is None:
             self.unnamed.failed = max(0, self.unnamed.failed - 1)
         name, size = event.file_name[-NAME_LIMIT:], event.size
-        self._put(Upload(event.file_id, name, size, event.offset, UploadState.QUEUED, event.priority, event.offset))
+        upload = Upload(event.file_id, name, size, event.offset, UploadState.QUEUED, event.priority, event.offset)
+        upload.number = event.number
+        self._put(upload)
 
     def _uploading(self, event: events.UploadStarted, now: float, _: datetime) -> None:
         before = self._take(event.file_id)

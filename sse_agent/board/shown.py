@@ -14,7 +14,8 @@ STALLED_AFTER_S = 10.0
 class Upload:
     """One that is not complete or cancelled. Sizes in bytes, `rate` in bytes per second; instants are monotonic.
 
-    `left_s` is None while nobody can tell. `attempt_sent`: handed to the network in the attempt that is under way.
+    `number`: in the order of arrival. `left_s` is None while nobody can tell. `attempt_sent`: handed to the network in
+    the attempt that is under way.
     """
 
     file_id: str
@@ -38,6 +39,7 @@ class Upload:
     moved_at: float = 0.0
     told_at: float = 0.0
     burst_until: float = 0.0
+    number: int = 0
 
     @property
     def bytes_left(self) -> int:

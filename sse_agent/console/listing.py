@@ -125,6 +125,7 @@ def upload_of(summary: Mapping[str, Any]) -> Upload:
         summary["priority"],
         bytes_sent=summary["offset"],
         is_retryable=bool(summary["retryable"]),
+        number=summary["number"],
     )
     upload.is_paused_here = summary["pausedHere"]
     if upload.state is UploadState.WAITING:

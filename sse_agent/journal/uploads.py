@@ -60,6 +60,8 @@ class Upload:
     outcome_id: str | None
     created_at: str
     finished_at: str | None
+    number: int
+    """In the order of their arrival."""
 
     @property
     def known_size(self) -> int:
@@ -106,6 +108,7 @@ def upload_of(row: sqlite3.Row) -> Upload:
         outcome_id=row["outcome_id"],
         created_at=row["created_at"],
         finished_at=row["finished_at"],
+        number=row["n"],
     )
 
 

@@ -16,6 +16,7 @@ def summary(file_id: str, name: str, state: str = "queued", **more: Any) -> dict
         "fileName": name,
         "state": state,
         "revision": 1,
+        "number": 0,
         "priority": 5,
         "fileSize": 1024,
         "offset": 0,
