@@ -139,7 +139,11 @@ class CommandRepeated(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommandFinished(Event):
-    """The final acknowledgement of a command is durable. `detail` is for people at this machine only."""
+    """The final acknowledgement of a command is durable. `detail` is for people at this machine only.
+
+    Of one that was not completed, as far as it can be read: the file or folder that it is about, or the file ID of an
+    upload that nobody knows; and `actor`, who it came from.
+    """
 
     name: ClassVar[str] = "command.finished"
     command_id: str
@@ -147,6 +151,8 @@ class CommandFinished(Event):
     status: str
     code: str
     detail: str
+    file_name: str = ""
+    actor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +183,13 @@ class UploadQueued(Event):
     priority: int
     why: str
     overruled_by: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PauseOverruled(Event):
     """Somebody far away resumed what a person here was just pausing; it goes on without having stopped."""
 
-    number: int = 0
     name: ClassVar[str] = "upload.pause_overruled"
     level: ClassVar[str] = "warning"
     file_id: str

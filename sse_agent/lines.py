@@ -200,7 +200,9 @@ def _received(event: events.CommandReceived, *_: object) -> str:
 
 def _answered(event: events.CommandFinished, *_: object) -> str:
     why = ": ".join(part for part in (event.code, event.detail) if part)
-    return f"command {event.type} {event.status}{f', {why}' if why else ''} ({event.command_id})"
+    about = f" of {event.file_name}" if event.file_name else ""
+    actor = f" from {event.actor}" if event.actor else ""
+    return f"command {event.type}{about}{actor} {event.status}{f', {why}' if why else ''} ({event.command_id})"
 
 
 def _queued(event: events.UploadQueued, name: str, _: datetime) -> str:

@@ -289,6 +289,22 @@ def test_a_refused_command_is_shown_with_its_true_reason_and_a_carried_out_one_i
     ]
 
 
+def test_a_refused_command_names_the_file_and_who_asked() -> None:
+    refused = ("rejected", "WRONG_STATE", "the upload is complete")
+    board = board_of(
+        events.CommandFinished("c1", "UPLOAD_RESUME", *refused, file_name="a.bin", actor="Ann"),
+        events.CommandFinished("c2", "UPLOAD_PAUSE", *refused, file_name="b.bin"),
+        events.CommandFinished("c3", "LIST_FILES", "rejected", "TOO_MANY", "256 wait", actor="Ben"),
+        events.CommandFinished("c4", "UPLOAD_START", "rejected", "NOT_FOUND", "'../x': it is a link", file_name="../x"),
+    )
+    assert [(item.name, item.why) for item in board.finished] == [
+        ("a.bin", "WRONG_STATE: the upload is complete (UPLOAD_RESUME by Ann)"),
+        ("b.bin", "WRONG_STATE: the upload is complete (UPLOAD_PAUSE)"),
+        ("LIST_FILES", "TOO_MANY: 256 wait (by Ben)"),
+        ("../x", "NOT_FOUND: it is a link (UPLOAD_START)"),
+    ]
+
+
 def test_an_event_that_shows_nothing_changes_no_revision() -> None:
     board = board_of(queued("a"))
     before = board.revision

@@ -206,6 +206,31 @@ def test_one_that_waits_says_why_and_counts_down_to_the_next_try() -> None:
     assert re.search(r"waiting  423 Locked +next try in 43 s, attempt 3$", row.rstrip())
 
 
+def test_the_cause_for_which_one_waits_is_told_in_every_width_that_has_room_for_it() -> None:
+    reason = "the tus server can't be reached: connection refused"
+    waits = events.UploadWaiting("u", 0, reason, AT + timedelta(seconds=16), 2)
+    board = board_of(STARTED, CONNECTED, *uploading("u", "big.bin"), waits)
+    row = next(line for line in lines_of(board, 120) if "big.bin" in line)
+    assert re.search(f"waiting  {reason} +next try in 12 s", row)
+    for width in (80, 100):
+        row = next(line for line in lines_of(board, width) if "big.bin" in line)
+        assert re.search("waiting  connection refused +next try in 12 s", row)
+
+
+def test_why_a_command_was_refused_is_told_before_who_asked_and_without_its_code_if_there_is_no_room_for_it() -> None:
+    detail = "'../../etc/passwd': the name has a part that is . or .."
+    refused = ("UPLOAD_START", "rejected", "NOT_FOUND", detail, "../../etc/passwd", "Ann")
+    board = board_of(STARTED, CONNECTED, events.CommandFinished("c", *refused))
+    for width, words in (
+        (120, "NOT_FOUND: the name has a part that is . or .. (UPLOAD_START by Ann)"),
+        (80, "NOT_FOUND: the name has a part that is . or .."),
+        (72, "the name has a part that is . or .."),
+    ):
+        row = next(line for line in lines_of(board, width) if "passwd" in line)
+        assert row.rstrip() == f" ✗ ../../etc/passwd  rejected  {words}"
+    assert detail[20:] in farewell(board, AT, 9.0, 80, PRETTY).plain
+
+
 def test_the_head_says_how_the_connection_is_in_every_width() -> None:
     board = board_of(STARTED, events.StreamLost("Connection refused", 42.0, 3))
     assert lines_of(board)[0].rstrip() == (

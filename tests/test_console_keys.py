@@ -213,6 +213,15 @@ def test_all_are_more_than_those_that_a_filter_found_and_the_question_says_so() 
     assert Person(Board(), found).press("/", "q", "enter", "R").wishes == [DoToAll("resume")], "there is nothing to ask"
 
 
+def test_what_became_of_an_upload_is_not_taken_for_what_became_of_a_command_about_it() -> None:
+    person = Person(board_with()).press("down", "c")
+    refused = events.CommandFinished("c", "UPLOAD_RESUME", "rejected", "WRONG_STATE", "", file_name="up.bin")
+    for event in (completed("up"), refused):
+        person.board.apply(event, 101, AT)
+    state = settled(person.state, Listed(person.board))
+    assert state.note == Note("the question is withdrawn, the upload is complete: up.bin")
+
+
 @pytest.mark.parametrize(
     ("happened", "unsent", "question"),
     [

@@ -118,6 +118,19 @@ def test_whoever_asked_to_stop_is_told_what_happens_now_and_what_asking_again_do
     )
 
 
+def test_a_refused_command_names_the_file_and_who_asked() -> None:
+    refused = ("rejected", "WRONG_STATE", "the upload is complete")
+    lines = written(
+        events.CommandFinished("c1", "UPLOAD_RESUME", *refused, file_name="a\n.bin", actor="Ann"),
+        events.CommandFinished("c2", "UPLOAD_RESUME", *refused),
+        style="text",
+    )
+    assert [line[29:] for line in lines] == [
+        "command UPLOAD_RESUME of a\\n.bin from Ann rejected, WRONG_STATE: the upload is complete (c1)",
+        "command UPLOAD_RESUME rejected, WRONG_STATE: the upload is complete (c2)",
+    ]
+
+
 def test_who_cancelled_is_told_and_it_is_no_trouble() -> None:
     lines = written(
         events.UploadCancelled("f", "big.bin", 2048, 0, here=False, actor="Anna\x1b[2J"),

@@ -231,9 +231,15 @@ class Board(Registry):
     def _answered(self, event: events.CommandFinished, now: float, _: datetime) -> None:
         if event.status not in ("rejected", "failed"):
             return
-        reason = f"{event.code}: {event.detail}" if event.detail else event.code
+        # The name stands in front of it already.
+        detail = event.detail.removeprefix(f"{event.file_name!r}: ")
+        reason = f"{event.code}: {detail}" if detail else event.code
+        by = f"by {event.actor}" if event.actor else ""
+        name, asked = event.type, by
+        if event.file_name:
+            name, asked = event.file_name[-NAME_LIMIT:], f"{event.type} {by}".rstrip()
         self.totals.ended[event.status] += event.status == "rejected"
-        self.finished.append(Finished(event.type, event.status, 0, 0.0, "", reason, now))
+        self.finished.append(Finished(name, event.status, 0, 0.0, "", reason, now, asked, is_command=True))
 
     def _said(self, event: events.MessageShown, _: float, at: datetime) -> None:
         self.chat.append(Line(at, event.sender, event.text, event.mine))

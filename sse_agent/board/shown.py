@@ -54,7 +54,10 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One that is over; or a command that was refused, which has its type for a name. `at` is monotonic."""
+    """One that is over; or a command that was refused. `at` is monotonic.
+
+    `asked`: of a command, what was asked by whom, as far as its name does not say it.
+    """
 
     name: str
     state: str
@@ -63,6 +66,13 @@ class Finished:
     sha256_head: str
     reason: str
     at: float
+    asked: str = ""
+    is_command: bool = False
+
+    @property
+    def why(self) -> str:
+        """The reason first, for that must be read."""
+        return f"{self.reason} ({self.asked})" if self.asked else self.reason
 
 
 @dataclass(frozen=True, slots=True)

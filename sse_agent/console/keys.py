@@ -48,7 +48,9 @@ def _withdrawn(state: State, listed: Listed) -> State:
     found = listed.find(ask.wish.file_id)
     if found is not None and not is_over(found):
         return state
-    last = next((one.state for one in reversed(listed.board.finished) if one.name == ask.name), "over")
+    last = next(
+        (one.state for one in reversed(listed.board.finished) if one.name == ask.name and not one.is_command), "over"
+    )
     became = last if found is None else found.state
     return replace(state, ask=None, note=Note(f"the question is withdrawn, the upload is {became}: {ask.name}"))
 
