@@ -18,6 +18,7 @@ from sse_agent.console.rows import (
     PLAIN,
     STRONG,
     Row,
+    cause,
     padded_name,
     spread,
     width_of,
@@ -182,13 +183,16 @@ def _bar(upload: Upload, width: int, glyphs: Glyphs, *, is_moving: bool = True) 
 
 def _waiting(upload: Upload, name: str, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
     left_s = (upload.next_try_at - at).total_seconds() if upload.next_try_at else 0.0
-    again = f"next try in {duration(left_s, 2 if width >= 100 else 1)}" if left_s >= 1 else "next try now"
-    if width >= 100 and upload.tries:
-        again = f"{again}, attempt {upload.tries + 1}"
-    if width < 60:
-        again = again.removeprefix("next try ")
-    room = width - columns.name - len(again) - 15
+    short = f"next try in {duration(left_s, 1)}" if left_s >= 1 else "next try now"
+    agains = [short if width >= 60 else short.removeprefix("next try ")]
+    if width >= 100:
+        long = f"next try in {duration(left_s)}" if left_s >= 1 else short
+        agains = [f"{long}, attempt {upload.tries + 1}"] * bool(upload.tries) + [long, short]
+    # Why is more than when to the minute and second, and how often.
+    rooms = [width - columns.name - len(again) - 14 for again in agains]
+    needed = width_of([Segment(cause(upload.reason, width, glyphs))])
+    again, room = next((pair for pair in zip(agains, rooms, strict=True) if pair[1] >= needed), (agains[-1], rooms[-1]))
     row = [Segment(" "), Segment(name), Segment("  waiting", CARE)]
     if room >= 8:
-        row += [Segment("  "), Segment(words(upload.reason, room, glyphs))]
+        row += [Segment("  "), Segment(cause(upload.reason, room, glyphs))]
     return spread(row, [Segment(again, FAINT), Segment(" ")], width)
