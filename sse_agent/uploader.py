@@ -316,10 +316,16 @@ class Uploader:
                 if deadline is not None and now > deadline:
                     run.session.expire()
                 self._note_ask(run, now)
-                run.rate.note(run.gauge.attempt_sent, now)
+                self._note_rate(run, now)
                 if now >= run.report_at:
                     run.report_at = now + EVERY_S
                     self._report(run, now)
+
+    def _note_rate(self, run: _Run, now: float) -> None:
+        gauge = run.gauge
+        # First of all where the request began: it is never behind what is read after it.
+        request_at = gauge.request_at
+        run.rate.note(gauge.attempt_sent, now, request_at=request_at, is_unanswered=gauge.is_unanswered)
 
     def _note_ask(self, run: _Run, now: float) -> None:
         """What the tus server had already is no progress."""
