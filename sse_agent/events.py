@@ -224,7 +224,8 @@ class UploadLocated(Event):
 class UploadProgressed(Event):
     """How far it is: `offset` bytes confirmed, `bytes_sent` sent; in this attempt, `attempt_sent` went out in all.
 
-    `rate` in bytes per second, 0 while nothing moves. In the log at most once in 10 s for each upload.
+    `rate` in bytes per second, 0 while nothing moves. `confirming`: all that was to be sent at once is sent, and only
+    the tus server's answer is waited for. In the log at most once in 10 s for each upload.
     """
 
     name: ClassVar[str] = "upload.progress"
@@ -234,6 +235,7 @@ class UploadProgressed(Event):
     size: int
     rate: int
     attempt_sent: int = 0
+    confirming: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,7 +232,8 @@ def _of(event: events.UploadStarted | events.UploadLocated) -> str:
 def _progressed(event: events.UploadProgressed, name: str, _: datetime) -> str:
     percent = f" ({min(99, event.bytes_sent * 100 // event.size)} %)" if event.size else ""
     sent = byte_share(event.bytes_sent, event.size)
-    rate = f"{byte_count(event.rate)}/s" if event.rate else "stalled"
+    still = "waiting for confirmation" if event.confirming else "stalled"
+    rate = f"{byte_count(event.rate)}/s" if event.rate else still
     return f"{name}: {sent}{percent} sent, {byte_count(event.offset)} confirmed, {rate}"
 
 

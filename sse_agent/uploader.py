@@ -356,7 +356,15 @@ class Uploader:
     def _tell_progress(self, run: _Run, rate: int) -> None:
         gauge, run.reported_sent = run.gauge, run.gauge.attempt_sent
         self._feed.emit(
-            UploadProgressed(run.upload.file_id, gauge.offset, gauge.bytes_sent, gauge.size, rate, run.reported_sent)
+            UploadProgressed(
+                run.upload.file_id,
+                gauge.offset,
+                gauge.bytes_sent,
+                gauge.size,
+                rate,
+                run.reported_sent,
+                confirming=gauge.is_unanswered,
+            )
         )
 
     async def _settle(self, run: _Run, result: Result | TryAgain) -> None:

@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from sse_agent import events
-from sse_agent.board import BURST_S, FAILED_KEPT, FINISHED_KEPT, GRACE_S, KNOWN_LIMIT, STALLED_AFTER_S, Board, Upload
+from sse_agent.board import (
+    BURST_S,
+    CONFIRMING_AFTER_S,
+    FAILED_KEPT,
+    FINISHED_KEPT,
+    GRACE_S,
+    KNOWN_LIMIT,
+    STALLED_AFTER_S,
+    Board,
+    Upload,
+)
 from sse_agent.events import Event
 from sse_agent.lifecycle import UploadState
 
@@ -118,6 +128,26 @@ def test_only_time_in_which_something_was_sent_counts_as_spent_sending_and_for_a
     assert board.totals.sending_s == 1.5, "nothing moved"
     board.apply(progress("a", 0, 20, 20), 131, AT)
     assert board.totals.sending_s == 2.5
+
+
+def test_one_that_is_sent_and_not_yet_confirmed_is_not_stalled_and_the_time_counts_as_spent_sending() -> None:
+    board = board_of(started("a", 100), now=100)
+    upload = board.find("a")
+    assert upload is not None
+    sent = events.UploadProgressed("a", 0, 100, 100, 0, 100, confirming=True)
+    board.apply(sent, 101, AT)
+    assert upload.confirming_s(101 + CONFIRMING_AFTER_S - 0.1) is None, "most are answered at once"
+    before = board.revision
+    board.apply(sent, 102, AT)
+    assert board.revision == before
+    assert (upload.confirming_s(130), upload.stalled_s(130)) == (29, None)
+    board.apply(completed("a", 100), 130, AT)
+    assert board.totals.sending_s == 30
+    board = board_of(started("a", 100), sent, now=100)
+    board.apply(progress("a", 40, 60, 160), 104, AT)
+    assert [(one.confirming_s(999), one.stalled_s(999)) for one in board] == [(None, 895)], "there is more of it"
+    board.apply(waiting("a"), 105, AT)
+    assert [one.confirming_s(999) for one in board] == [None]
 
 
 def test_since_when_no_byte_of_an_upload_moved_is_known_once_it_is_noticeable() -> None:

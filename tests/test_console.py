@@ -254,6 +254,25 @@ def test_an_upload_of_which_no_byte_moves_says_so_in_every_width_that_has_room_f
     assert row.rstrip().endswith("no bytes for 1 h")
 
 
+def test_one_that_is_sent_says_for_how_long_it_waits_for_its_confirmation_in_every_width_that_has_room_for_it() -> None:
+    sent = events.UploadProgressed("u", 0, 3 * MIB, 3 * MIB, 0, 3 * MIB, confirming=True)
+    board = board_of(STARTED, CONNECTED, events.UploadStarted("u", "big.bin", 3 * MIB, 0, 1), sent)
+    for width, words in (
+        (120, "99 %  3.00/3.00 MiB  waiting for confirmation 11 s"),
+        (80, "99 %  waiting for confirmation 11 s"),
+        (70, "99 %  unconfirmed for 11 s"),
+        (40, "99 %  sent"),
+    ):
+        lines = lines_of(board, width, after_s=11)
+        row = next(line for line in lines if "big.bin" in line)
+        assert re.sub(" {3,}", "  ", row).rstrip().endswith(words)
+        assert not any("0 B/s" in line or "no bytes" in line for line in lines)
+    assert "0 B/s" not in "".join(lines_of(board, after_s=1))
+    looked_up = {**summary("u", "big.bin", fileSize=3 * MIB), "endpoint": "https://t", "tries": []}
+    shown = lines_of(board, state=State(Mode.DETAILS, selected="u"), details=looked_up)
+    assert " sent         3.00/3.00 MiB, waiting for confirmation" in [line.rstrip() for line in shown]
+
+
 def test_while_nobody_can_tell_rate_and_time_left_are_a_dash() -> None:
     for glyphs, dash in ((PRETTY, "–"), (ASCII, "-")):
         board = board_of(STARTED, CONNECTED, events.UploadStarted("u", "big.bin", 120 * MIB, 0, 1))

@@ -152,6 +152,9 @@ def test_one_that_stalls_is_told_so() -> None:
     clock.advance(PROGRESS_EVERY_S)
     lines(events.UploadProgressed("f", 0, 1024, 2048, 0, 1024))
     assert stream.getvalue().splitlines()[1].endswith("x: 1.00/2.00 KiB (50 %) sent, 0 B confirmed, stalled")
+    clock.advance(PROGRESS_EVERY_S)
+    lines(events.UploadProgressed("f", 0, 2048, 2048, 0, 2048, confirming=True))
+    assert stream.getvalue().endswith("(99 %) sent, 0 B confirmed, waiting for confirmation\n")
 
 
 def test_who_paused_here_and_who_overruled_them_from_afar_is_told() -> None:

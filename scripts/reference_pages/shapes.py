@@ -50,6 +50,7 @@ SHAPES: dict[str, dict[str, str]] = {
         "active[].rate": "bytes per second",
         "active[].etaSeconds": "seconds left, or null while nobody can tell",
         "active[].stalledSeconds": "for how long no byte of it has moved, once that is noticeable (10 s); else null",
+        "active[].confirmingSeconds": "for how long it has waited for nothing but its confirmation (2 s on); else null",
         "troubles[]": "what a person should know, in sentences",
         "uploads.*": "* how many uploads are in each state; states without any are left out",
         "queuedBytes": "* bytes still to be confirmed of uploads queued, waiting or uploading; paused ones not counted",

@@ -130,19 +130,18 @@ class Board(Registry):
     def _is_still(self, event: events.UploadProgressed) -> bool:
         """Whether it says nothing new: then there is nothing to show anew either."""
         upload = self._groups[UploadState.UPLOADING].get(event.file_id)
-        return upload is None or (upload.size, upload.offset, upload.bytes_sent, upload.rate, upload.attempt_sent) == (
-            event.size,
-            event.offset,
-            event.bytes_sent,
-            event.rate,
-            event.attempt_sent,
-        )
+        if upload is None:
+            return True
+        shown = (upload.size, upload.offset, upload.bytes_sent, upload.rate, upload.attempt_sent, upload.is_confirming)
+        told = (event.size, event.offset, event.bytes_sent, event.rate, event.attempt_sent, event.confirming)
+        return shown == told
 
     def _progressed(self, event: events.UploadProgressed, now: float, _: datetime) -> None:
         upload = self._groups[UploadState.UPLOADING][event.file_id]
         if (upload.offset, upload.bytes_sent) != (event.offset, event.bytes_sent):
             upload.moved_at = now
         self._note_sent(upload, event.attempt_sent, now)
+        upload.is_confirming = event.confirming
         upload.size, upload.offset, upload.bytes_sent, upload.rate = (
             event.size,
             event.offset,
@@ -158,6 +157,8 @@ class Board(Registry):
             if not upload.attempt_sent:
                 upload.burst_until = now + BURST_S
             self.totals.bytes_sent += sent
+        if sent > 0 or upload.is_confirming:
+            # What only waits for its confirmation is on its way as well.
             self.totals.sending_s += now - max(self._sent_until, upload.told_at)
             self._sent_until = now
         upload.attempt_sent, upload.told_at = attempt_sent, now
@@ -178,7 +179,9 @@ class Board(Registry):
         self._put(upload)
 
     def _completed(self, event: events.UploadCompleted, now: float, _: datetime) -> None:
-        self._take(event.file_id)
+        before = self._take(event.file_id)
+        if before is not None:
+            self._note_sent(before, before.attempt_sent, now)
         self.totals.ended[UploadState.COMPLETE] += 1
         self.totals.complete_bytes += event.size
         name = event.file_name[-NAME_LIMIT:]

@@ -8,6 +8,7 @@ from typing import Literal
 from sse_agent.lifecycle import UploadState
 
 STALLED_AFTER_S = 10.0
+CONFIRMING_AFTER_S = 2.0
 
 
 @dataclass(slots=True)
@@ -15,7 +16,7 @@ class Upload:
     """One that is not complete or cancelled. Sizes in bytes, `rate` in bytes per second; instants are monotonic.
 
     `number`: in the order of arrival. `left_s` is None while nobody can tell. `attempt_sent`: handed to the network in
-    the attempt that is under way.
+    the attempt that is under way. `is_confirming`: nothing is to be sent before the tus server has confirmed some.
     """
 
     file_id: str
@@ -40,6 +41,7 @@ class Upload:
     told_at: float = 0.0
     burst_until: float = 0.0
     number: int = 0
+    is_confirming: bool = False
 
     @property
     def bytes_left(self) -> int:
@@ -47,9 +49,19 @@ class Upload:
         return max(0, self.size - self.offset)
 
     def stalled_s(self, now: float) -> float | None:
-        """For how long no byte of it has moved, once that is noticeable; None while it moves or is not under way."""
+        """For how long no byte of it has moved, once that is noticeable; None while it moves or is not under way.
+
+        One that waits for its confirmation does not stall: the tus server need not have got all that was sent.
+        """
         still_s = now - self.moved_at
-        return still_s if self.state is UploadState.UPLOADING and still_s >= STALLED_AFTER_S else None
+        is_under_way = self.state is UploadState.UPLOADING and not self.is_confirming
+        return still_s if is_under_way and still_s >= STALLED_AFTER_S else None
+
+    def confirming_s(self, now: float) -> float | None:
+        """For how long it has waited for nothing but its confirmation, once that is noticeable."""
+        still_s = now - self.moved_at
+        is_waited_for = self.state is UploadState.UPLOADING and self.is_confirming
+        return still_s if is_waited_for and still_s >= CONFIRMING_AFTER_S else None
 
 
 @dataclass(frozen=True, slots=True)

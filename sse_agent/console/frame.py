@@ -32,6 +32,7 @@ SHOWN_STATES = (
 QUEUED_SHOWN = 8
 TALK_LEAST = 6
 LEFT_FROM = 96
+RATES_SEEN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +282,9 @@ class Frame:
         """Of all together, and how long all of it takes at that pace."""
         board = self._board
         if not board.count(UploadState.UPLOADING):
+            return []
+        if not board.rate and any(one.is_confirming for one in board.first(UploadState.UPLOADING, RATES_SEEN)):
+            # That nothing is sent is no trouble then.
             return []
         row = [Segment(f"{byte_count(board.rate)}/s", rows.STRONG)]
         if width < LEFT_FROM or board.left_s is None or not board.count(UploadState.QUEUED):

@@ -163,6 +163,8 @@ def _next_try(upload: Mapping[str, Any], live: Upload | None, at: datetime) -> s
 
 
 def _pace(live: Upload) -> str:
+    if live.is_confirming and not live.rate:
+        return ", waiting for confirmation"
     if live.left_s is None:
         return ""
     return f", {byte_count(live.rate)}/s, {duration(rounded(live.left_s))} left"
