@@ -231,6 +231,13 @@ def test_why_a_command_was_refused_is_told_before_who_asked_and_without_its_code
     assert detail[20:] in farewell(board, AT, 9.0, 80, PRETTY).plain
 
 
+def test_who_asked_for_what_was_refused_is_told_rather_than_the_code() -> None:
+    refused = ("UPLOAD_RESUME", "rejected", "WRONG_STATE", "the upload is complete", "s-1.bin", "Ann")
+    board = board_of(STARTED, CONNECTED, events.CommandFinished("c", *refused))
+    row = next(line for line in lines_of(board) if "s-1.bin" in line)
+    assert row.rstrip() == " ✗ s-1.bin  rejected  the upload is complete (UPLOAD_RESUME by Ann)"
+
+
 def test_the_head_says_how_the_connection_is_in_every_width() -> None:
     board = board_of(STARTED, events.StreamLost("Connection refused", 42.0, 3))
     assert lines_of(board)[0].rstrip() == (

@@ -162,11 +162,10 @@ _CODE = re.compile(r"[A-Z][A-Z_]+: ")
 
 def causes(reason: str, *, more: str = "") -> Iterator[str]:
     """Why something is as it is, longest first: with `more`, whole, and shorter, but always with the cause."""
-    yield from (f"{reason}{more}", reason)
     without_code = _CODE.sub("", reason, count=1) if _CODE.match(reason) else reason
     for head, shorter in _SHORTER:
         without_code = shorter + without_code.removeprefix(head) if without_code.startswith(head) else without_code
-    yield without_code
+    yield from (f"{reason}{more}", f"{without_code}{more}", reason, without_code)
 
 
 def cause(reason: str, width: int, glyphs: Glyphs, *, more: str = "") -> str:
