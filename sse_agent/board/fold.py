@@ -59,6 +59,7 @@ class Board(Registry):
     def apply(self, event: Event, now: float, at: datetime) -> None:
         """Take one event in: at this monotonic instant, at this time on the wall. Others than known ones do nothing."""
         if isinstance(event, events.UploadProgressed) and self._is_still(event):
+            self._note_still(event, now)
             return
         change = _CHANGES.get(type(event))
         if self._touched is not None and (file_id := getattr(event, "file_id", "")):
@@ -162,6 +163,12 @@ class Board(Registry):
             self.totals.sending_s += now - max(self._sent_until, upload.told_at)
             self._sent_until = now
         upload.attempt_sent, upload.told_at = attempt_sent, now
+
+    def _note_still(self, event: events.UploadProgressed, now: float) -> None:
+        """Time passes also while nothing else changes."""
+        upload = self._groups[UploadState.UPLOADING].get(event.file_id)
+        if upload is not None and upload.is_confirming:
+            self._note_sent(upload, event.attempt_sent, now)
 
     def _waiting(self, event: events.UploadWaiting, _: float, __: datetime) -> None:
         upload = self._moved(event, UploadState.WAITING)
