@@ -679,7 +679,7 @@ async def test_a_terminal_of_another_size_is_painted_anew() -> None:
         watched.console.size = (100, 30)  # type: ignore[assignment]
         await watched.see("\x1b[30;1H", TICK_S)
     # Of a screen that was resized meanwhile tmux keeps the rows above the cursor when it is left.
-    assert "\x1b[H\x1b[?1049l" in watched.text()
+    assert "\x1b[H\x1b[2J\x1b[?1049l" in watched.text()
 
 
 async def test_when_the_agent_stops_the_terminal_is_given_back_first_and_a_summary_stays() -> None:
