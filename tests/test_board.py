@@ -269,6 +269,17 @@ def test_the_time_left_does_not_jump_with_the_rate() -> None:
     assert all(abs(after - before) < 0.06 * before + 1 for before, after in pairwise(later))
 
 
+def test_after_a_long_wait_for_a_confirmation_the_time_left_is_that_of_the_rate_of_now() -> None:
+    board = board_of(started("a", 100 * MIB), now=0)
+    for second in range(1, 10):
+        board.apply(events.UploadProgressed("a", 0, second * MIB, 100 * MIB, MIB, second * MIB), second, AT)
+    board.apply(events.UploadProgressed("a", 0, 10 * MIB, 100 * MIB, 0, 10 * MIB, confirming=True), 10, AT)
+    assert [one.left_s for one in board] == [None]
+    rate = MIB // 10
+    board.apply(events.UploadProgressed("a", 10 * MIB, 10 * MIB + 1, 100 * MIB, rate, 10 * MIB + 1), 40, AT)
+    assert 800 < (board.first(UPLOADING, 1)[0].left_s or 0) < 1000
+
+
 def test_nobody_can_tell_how_long_an_upload_takes_that_does_not_move() -> None:
     board = board_of(started("a", 100), events.UploadProgressed("a", 0, 0, 100, 0))
     assert board.first(UPLOADING, 1)[0].left_s is None

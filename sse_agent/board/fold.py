@@ -281,7 +281,9 @@ class Board(Registry):
 def _note_pace(upload: Upload, now: float) -> None:
     """The time left, by a mean over a longer while than the rate: it should not jump; of one that stalls none."""
     if upload.rate <= 0:
-        upload.left_s, upload.paced_at = None, now
+        upload.left_s = None
+        if not upload.is_confirming:
+            upload.paced_at = now
         return
     if now < upload.burst_until:
         return
@@ -291,7 +293,8 @@ def _note_pace(upload: Upload, now: float) -> None:
         # At first a plain mean, so that the first second does not weigh more than the others.
         passed = now - upload.paced_at
         upload.paced_s += passed
-        weight = max(passed / upload.paced_s, 1 - math.exp(-passed / PACE_OVER_S))
+        # What was before a long wait for a confirmation says nothing any more.
+        weight = 1.0 if passed > PACE_OVER_S else max(passed / upload.paced_s, 1 - math.exp(-passed / PACE_OVER_S))
         upload.pace += weight * (upload.rate - upload.pace)
     upload.paced_at = now
     left = max(0, upload.size - upload.bytes_sent)
