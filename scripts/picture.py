@@ -161,6 +161,7 @@ def details() -> dict[str, Any]:
         "fileId": "waits",
         "fileName": "scan-0416.tiff",
         "state": "waiting",
+        "number": 1,
         "priority": 5,
         "fileSize": 92 * MIB,
         "offset": 32 * MIB,

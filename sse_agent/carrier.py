@@ -61,6 +61,7 @@ class Gauge:
 
     `attempt_sent`: bytes that were handed to the network in this attempt, those sent again included; it only grows.
     `asks`: how often the tus server has told its offset, which is no progress; `told_offset`: the last one.
+    The last request ends before byte `request_end`; `request_at` was `attempt_sent` when it began.
     """
 
     size: int = 0
@@ -69,7 +70,14 @@ class Gauge:
     attempt_sent: int = 0
     told_offset: int = 0
     asks: int = 0
+    request_at: int = 0
+    request_end: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether all bytes of a request are sent, and the tus server has not said that it has them."""
+        return self.offset < self.request_end <= self.bytes_sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +242,7 @@ class Carrier:
             self._sent_limit, self._refusal = max(self._sent_limit, start + length), None
             self._note(attempts.note_sending, start, self._sent_limit)
         self._gauge.offset = self._gauge.bytes_sent = start
+        self._gauge.request_at, self._gauge.request_end = self._gauge.attempt_sent, start + length
         self._digest.mark()
         began = self._ways.clock.monotonic()
         try:

@@ -119,6 +119,7 @@ def summary(upload: Upload, live: Live = _nothing_live) -> Json:
         **names(upload.name),
         "state": str(upload.state),
         "revision": upload.revision,
+        "number": upload.number,
         "priority": upload.priority,
         "fileSize": now.size or (upload.size if upload.size is not None else upload.wanted_size),
         "offset": now.offset,
@@ -139,11 +140,18 @@ def summary(upload: Upload, live: Live = _nothing_live) -> Json:
 
 
 def listing(
-    tx: Transaction, states: Sequence[str], contains: str, after: int, limit: int, live: Live = _nothing_live
+    tx: Transaction,
+    states: Sequence[str],
+    contains: str,
+    after: int,
+    limit: int,
+    live: Live = _nothing_live,
+    *,
+    or_id: bool = False,
 ) -> Json:
     """Uploads in the order of their arrival, from the one behind number `after` on; `next` goes on from there."""
     limit = max(1, min(limit, LISTED_AT_ONCE))
-    chosen = uploads.chosen(tx, states, contains.encode(errors="surrogateescape"), after, limit)
+    chosen = uploads.chosen(tx, states, contains.encode(errors="surrogateescape"), after, limit, or_id=or_id)
     is_more = len(chosen) == limit
     return {"uploads": [summary(upload, live) for _, upload in chosen], "next": chosen[-1][0] if is_more else None}
 
@@ -222,9 +230,11 @@ class Desk:
         """One upload. Raises GiveUp, TryAgain."""
         return await self._journal.read(details, file_id, self._live)
 
-    async def listing(self, states: Sequence[str], contains: str, after: int, limit: int) -> Json:
-        """Uploads. Raises TryAgain."""
-        return await self._journal.read(listing, states, contains, after, limit, self._live)
+    async def listing(
+        self, states: Sequence[str], contains: str, after: int, limit: int, *, or_id: bool = False
+    ) -> Json:
+        """Uploads by name, with `or_id` by file ID as well. Raises TryAgain."""
+        return await self._journal.read(listing, states, contains, after, limit, self._live, or_id=or_id)
 
     async def counts(self) -> Json:
         """How much of everything there is. Raises TryAgain."""

@@ -300,8 +300,30 @@ def _wish_of(command_type: str) -> Callable[..., Effects]:
 
 def _finished(tx: Transaction, command: Command, status: AckStatus, error: GiveUp | None = None) -> Effects:
     inbox.finish(tx, command.command_id, status, error)
-    code, detail = (error.code, error.detail or error.message) if error else ("", "")
-    return [CommandFinished(command.command_id, command.type, status, code, detail)]
+    if error is None:
+        return [CommandFinished(command.command_id, command.type, status, "", "")]
+    detail = error.detail or error.message
+    return [CommandFinished(command.command_id, command.type, status, error.code, detail, *_about(tx, command))]
+
+
+def _about(tx: Transaction, command: Command) -> tuple[str, str]:
+    """The file that a command is about, and who it came from; empty where that can't be read. For people here."""
+    if command.attempts > POISONED_AFTER:
+        # To read it may be what kills.
+        return "", ""
+    name, actor = b"", ""
+    with suppress(GiveUp):
+        envelope = parse_envelope(command.body)
+        actor = envelope.actor or ""
+        match parse_payload(command.type, envelope.payload):
+            case UploadStart() as start:
+                name = start.raw_name()
+            case UploadReference(file_id=file_id):
+                upload = uploads.find(tx, file_id)
+                name = file_id.encode() if upload is None else upload.name
+            case ListFiles() as request:
+                name = request.raw_path() or b""
+    return name.decode(errors="surrogateescape"), actor
 
 
 def _reply_and_finish(tx: Transaction, command: Command, kind: EventType, payload: Wire) -> Effects:

@@ -157,7 +157,11 @@ class CommandRepeated(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommandFinished(Event):
-    """The final acknowledgement of a command is durable. `detail` is for people at this machine only."""
+    """The final acknowledgement of a command is durable. `detail` is for people at this machine only.
+
+    Of one that was not completed, as far as it can be read: the file or folder that it is about, or the file ID of an
+    upload that nobody knows; and `actor`, who it came from.
+    """
 
     name: ClassVar[str] = "command.finished"
     command_id: str
@@ -165,6 +169,8 @@ class CommandFinished(Event):
     status: str
     code: str
     detail: str
+    file_name: str = ""
+    actor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,8 @@ class CommandStumbled(Event):
 class UploadQueued(Event):
     """An upload stands in the queue. `why`: new, resumed, retried, displaced, or stopped (goes on at the next start).
 
-    `overruled_by`: who resumed, from afar, what was paused here.
+    `overruled_by`: who resumed, from afar, what was paused here. `number`: uploads are numbered as they come; of equal
+    priority the lowest runs first.
     """
 
     name: ClassVar[str] = "upload.queued"
@@ -194,6 +201,7 @@ class UploadQueued(Event):
     priority: int
     why: str
     overruled_by: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +245,8 @@ class UploadLocated(Event):
 class UploadProgressed(Event):
     """How far it is: `offset` bytes confirmed, `bytes_sent` sent; in this attempt, `attempt_sent` went out in all.
 
-    `rate` in bytes per second, 0 while nothing moves. In the log at most once in 10 s for each upload.
+    `rate` in bytes per second, 0 while nothing moves. `confirming`: all that was to be sent at once is sent, and only
+    the tus server's answer is waited for. In the log at most once in 10 s for each upload.
     """
 
     name: ClassVar[str] = "upload.progress"
@@ -247,6 +256,7 @@ class UploadProgressed(Event):
     size: int
     rate: int
     attempt_sent: int = 0
+    confirming: bool = False
 
 
 @dataclass(frozen=True, slots=True)

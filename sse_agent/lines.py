@@ -13,7 +13,7 @@ from typing import Any, Literal, TextIO
 from sse_agent import config, events
 from sse_agent.clock import Clock, timestamp
 from sse_agent.events import Event
-from sse_agent.printable import byte_count, byte_share, duration, next_try, printable
+from sse_agent.printable import byte_count, byte_share, next_try, printable, seconds
 
 PROGRESS_EVERY_S = 10.0
 LEVELS = ("debug", "info", "warning", "error")
@@ -201,7 +201,9 @@ def _received(event: events.CommandReceived, *_: object) -> str:
 
 def _answered(event: events.CommandFinished, *_: object) -> str:
     why = ": ".join(part for part in (event.code, event.detail) if part)
-    return f"command {event.type} {event.status}{f', {why}' if why else ''} ({event.command_id})"
+    about = f" of {event.file_name}" if event.file_name else ""
+    actor = f" from {event.actor}" if event.actor else ""
+    return f"command {event.type}{about}{actor} {event.status}{f', {why}' if why else ''} ({event.command_id})"
 
 
 def _queued(event: events.UploadQueued, name: str, _: datetime) -> str:
@@ -231,7 +233,8 @@ def _of(event: events.UploadStarted | events.UploadLocated) -> str:
 def _progressed(event: events.UploadProgressed, name: str, _: datetime) -> str:
     percent = f" ({min(99, event.bytes_sent * 100 // event.size)} %)" if event.size else ""
     sent = byte_share(event.bytes_sent, event.size)
-    rate = f"{byte_count(event.rate)}/s" if event.rate else "stalled"
+    still = "waiting for confirmation" if event.confirming else "stalled"
+    rate = f"{byte_count(event.rate)}/s" if event.rate else still
     return f"{name}: {sent}{percent} sent, {byte_count(event.offset)} confirmed, {rate}"
 
 
@@ -253,11 +256,7 @@ def _paused(event: events.UploadPaused, name: str, _: datetime) -> str:
 
 
 def _completed(event: events.UploadCompleted, name: str, _: datetime) -> str:
-    return f"{name}: complete, {byte_count(event.size)} in {_took(event.seconds)}, sha256 {event.sha256}"
-
-
-def _took(seconds: float) -> str:
-    return duration(seconds) if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{name}: complete, {byte_count(event.size)} in {seconds(event.seconds)}, sha256 {event.sha256}"
 
 
 def _ended(event: events.UploadEnded, name: str, _: datetime) -> str:
@@ -292,7 +291,9 @@ def _stumbled(event: events.CommandStumbled, *_: object) -> str:
 
 SENTENCES: dict[type[Event], Callable[[Any, str, datetime], str]] = {
     events.AgentStarted: _started,
-    events.AgentStopping: lambda event, *_: f"stopping ({event.reason})",
+    events.AgentStopping: lambda event, *_: (
+        f"stopping ({event.reason}): uploads are brought to a safe point within 10 s; a second signal stops at once"
+    ),
     events.AgentStopped: lambda event, *_: f"stopped ({event.reason})",
     events.StreamConnected: _connected,
     events.StreamLost: _lost,

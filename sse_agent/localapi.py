@@ -185,7 +185,7 @@ def status_of(board: Board, now: float) -> Json:
 
 
 def _active(upload: Upload, now: float) -> Json:
-    stalled_s = upload.stalled_s(now)
+    stalled_s, confirming_s = upload.stalled_s(now), upload.confirming_s(now)
     return {
         "fileId": upload.file_id,
         **names(upload.name.encode(errors="surrogateescape")),
@@ -195,6 +195,7 @@ def _active(upload: Upload, now: float) -> Json:
         "rate": upload.rate,
         "etaSeconds": None if upload.left_s is None else round(upload.left_s),
         "stalledSeconds": None if stalled_s is None else round(stalled_s, 1),
+        "confirmingSeconds": None if confirming_s is None else round(confirming_s, 1),
     }
 
 

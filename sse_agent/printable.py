@@ -173,6 +173,11 @@ def _digits(value: float) -> str:
     return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
+def seconds(passed: float) -> str:
+    """`0.4 s`: as a duration, but exact enough for what was over soon."""
+    return duration(passed) if passed >= 10 else f"{passed:.1f} s"
+
+
 def duration(seconds: float, parts: int = 2) -> str:
     """`42 s`, `2 min 13 s`, `1 h 20 min`, `3 d 4 h`, or only the first of the two; at most 11 cells up to 99 days."""
     left = max(0, round(seconds))

@@ -15,13 +15,23 @@ WINDOW_S = 10.0
 LONGEST_WINDOW_S = 60.0
 BURST_S = 1.0
 STEADY_OVER_S = 15.0
+ANSWERED_WITHIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """What a rate is not measured by."""
+
+    seconds: float = 0.0
+    count: int = 0
 
 
 class Rate:
     """Bytes per second over the last `WINDOW_S` seconds, 0 once none went out for so long; and the seconds left.
 
-    Bytes go out in blocks: where one takes long, the window is as long as a few of them take. The first bytes only fill
-    the buffers on the way: once there are others, they do not count.
+    Bytes go out in blocks: where one takes long, the window is as long as a few of them take. The first bytes of each
+    request only fill the buffers on the way, and at its end there may be nothing left to do but to wait for the answer:
+    both are left out, time and bytes. A request of which little else is left counts as a whole once it is answered.
     """
 
     def __init__(self) -> None:
@@ -34,24 +44,67 @@ class Rate:
         self._is_still = True
         self._pace: float | None = None
         self._paced_s = 0.0
+        self._at, self._count = -math.inf, 0
+        self._left_out = self._before_request = _LeftOut()
+        self._request_at, self._began_at = 0, -math.inf
+        self._is_first = True
+        self._unanswered_since: float | None = None
 
-    def note(self, count: int, now: float) -> None:
-        """`count` bytes in all went out until this monotonic instant."""
+    def note(self, count: int, now: float, *, request_at: int = 0, is_unanswered: bool = False) -> None:
+        """`count` bytes in all went out until this monotonic instant.
+
+        `request_at`: how many before the request that is under way; `is_unanswered`: all of it is sent.
+        """
         if now <= self._noted_at:
             return
         passed, self._noted_at = now - self._noted_at, now
-        if not self._steps or count < self._steps[-1][1]:
+        if not self._steps or count < self._count:
             self.restart(count, now)
-        elif count > self._steps[-1][1]:
-            self._step(count, now)
-        self._look_back(count, now)
+        if request_at != self._request_at:
+            self._next_request(request_at, now)
+            self._unanswered_since = None
+        grown, self._count = count - self._count, count
+        if is_unanswered != (self._unanswered_since is not None):
+            self._unanswered_since = now if is_unanswered else None
+        if is_unanswered or (not self._is_first and now <= self._began_at + BURST_S):
+            self._left_out = _LeftOut(self._left_out.seconds + passed, self._left_out.count + grown)
+            return
+        self._measure(count - self._left_out.count, now - self._left_out.seconds)
         self._steady(passed)
 
     def restart(self, count: int, now: float) -> None:
         """The tus server was asked where it is: what was measured before says nothing about what comes."""
+        self._left_out = self._before_request = _LeftOut()
+        self._count, self._began_at, self._is_first = count, now, True
+        self._unanswered_since = None
+        self._begin(count, now)
+
+    def _begin(self, count: int, now: float) -> None:
+        self._at = now
         self._steps = deque([(now, count)])
         self._burst_until = None
         self._is_settled, self._is_still = False, True
+
+    def _next_request(self, request_at: int, now: float) -> None:
+        """The one before it was answered: if little of it was measured, it counts as a whole."""
+        before, length = self._before_request, request_at - self._request_at
+        if 0 < length < 2 * (self._left_out.count - before.count) or (length > 0 and not self._is_settled):
+            began_at = self._began_at - before.seconds
+            while len(self._steps) > 1 and self._steps[-1][0] > began_at:
+                self._steps.pop()
+            self._left_out = before
+            self._is_settled = True
+            self._measure(request_at - before.count, now - before.seconds)
+            self._steady(now - self._began_at)
+        self._before_request, self._request_at, self._began_at = self._left_out, request_at, now
+        self._is_first = False
+
+    def _measure(self, count: int, now: float) -> None:
+        """`count` and `now` are without what is left out."""
+        self._at = now
+        if count > self._steps[-1][1]:
+            self._step(count, now)
+        self._look_back(count, now)
 
     def _step(self, count: int, now: float) -> None:
         if self._burst_until is None:
@@ -69,14 +122,14 @@ class Rate:
         self._forget(since)
         if self._is_still or self._steps[-1][0] <= since:
             # Time in which nothing went out at all is no slowness of what comes after it.
-            self.restart(count, now)
+            self._begin(count, now)
 
     def _forget(self, until: float) -> None:
         while len(self._steps) > 1 and self._steps[1][0] <= until:
             self._steps.popleft()
 
     def _steady(self, passed: float) -> None:
-        if self._is_still or not self._is_settled or self._noted_at - self._steps[0][0] < 2 * BURST_S:
+        if self._is_still or not self._is_settled or self._at - self._steps[0][0] < 2 * BURST_S:
             return
         if self._pace is None:
             self._pace, self._paced_s = self._now, 1.0
@@ -92,16 +145,21 @@ class Rate:
             return 0.0
         (since, before), (_, count) = self._steps[0], self._steps[-1]
         # Of less than a second nobody can tell a rate.
-        return (count - before) / max(1.0, self._noted_at - since)
+        return (count - before) / max(1.0, self._at - since)
 
     @property
     def per_second(self) -> int:
         """0 until there is something to say, and while nothing moves."""
-        return round(self._now)
+        return 0 if self._is_only_waiting else round(self._now)
+
+    @property
+    def _is_only_waiting(self) -> bool:
+        """Whether nothing is sent because an answer is waited for; most come at once."""
+        return self._unanswered_since is not None and self._noted_at - self._unanswered_since >= ANSWERED_WITHIN_S
 
     def left_s(self, left: int) -> int | None:
         """Seconds until so many bytes are out, by a steadier mean than the rate; None while nobody can tell."""
-        if self._is_still or self._pace is None or self._pace < 1:
+        if self._is_still or self._is_only_waiting or self._pace is None or self._pace < 1:
             return None
         return round(left / self._pace)
 

@@ -316,10 +316,16 @@ class Uploader:
                 if deadline is not None and now > deadline:
                     run.session.expire()
                 self._note_ask(run, now)
-                run.rate.note(run.gauge.attempt_sent, now)
+                self._note_rate(run, now)
                 if now >= run.report_at:
                     run.report_at = now + EVERY_S
                     self._report(run, now)
+
+    def _note_rate(self, run: _Run, now: float) -> None:
+        gauge = run.gauge
+        # First of all where the request began: it is never behind what is read after it.
+        request_at = gauge.request_at
+        run.rate.note(gauge.attempt_sent, now, request_at=request_at, is_unanswered=gauge.is_unanswered)
 
     def _note_ask(self, run: _Run, now: float) -> None:
         """What the tus server had already is no progress."""
@@ -350,7 +356,15 @@ class Uploader:
     def _tell_progress(self, run: _Run, rate: int) -> None:
         gauge, run.reported_sent = run.gauge, run.gauge.attempt_sent
         self._feed.emit(
-            UploadProgressed(run.upload.file_id, gauge.offset, gauge.bytes_sent, gauge.size, rate, run.reported_sent)
+            UploadProgressed(
+                run.upload.file_id,
+                gauge.offset,
+                gauge.bytes_sent,
+                gauge.size,
+                rate,
+                run.reported_sent,
+                confirming=gauge.is_unanswered,
+            )
         )
 
     async def _settle(self, run: _Run, result: Result | TryAgain) -> None:

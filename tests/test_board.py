@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from sse_agent import events
-from sse_agent.board import BURST_S, FAILED_KEPT, FINISHED_KEPT, GRACE_S, KNOWN_LIMIT, STALLED_AFTER_S, Board, Upload
+from sse_agent.board import (
+    BURST_S,
+    CONFIRMING_AFTER_S,
+    FAILED_KEPT,
+    FINISHED_KEPT,
+    GRACE_S,
+    KNOWN_LIMIT,
+    STALLED_AFTER_S,
+    Board,
+    Upload,
+)
 from sse_agent.events import Event
 from sse_agent.lifecycle import UploadState
 
@@ -120,6 +130,26 @@ def test_only_time_in_which_something_was_sent_counts_as_spent_sending_and_for_a
     assert board.totals.sending_s == 2.5
 
 
+def test_one_that_is_sent_and_not_yet_confirmed_is_not_stalled_and_the_time_counts_as_spent_sending() -> None:
+    board = board_of(started("a", 100), now=100)
+    upload = board.find("a")
+    assert upload is not None
+    sent = events.UploadProgressed("a", 0, 100, 100, 0, 100, confirming=True)
+    board.apply(sent, 101, AT)
+    assert upload.confirming_s(101 + CONFIRMING_AFTER_S - 0.1) is None, "most are answered at once"
+    before = board.revision
+    board.apply(sent, 102, AT)
+    assert (board.revision, board.totals.sending_s) == (before, 2)
+    assert (upload.confirming_s(130), upload.stalled_s(130)) == (29, None)
+    board.apply(completed("a", 100), 130, AT)
+    assert board.totals.sending_s == 30
+    board = board_of(started("a", 100), sent, now=100)
+    board.apply(progress("a", 40, 60, 160), 104, AT)
+    assert [(one.confirming_s(999), one.stalled_s(999)) for one in board] == [(None, 895)], "there is more of it"
+    board.apply(waiting("a"), 105, AT)
+    assert [one.confirming_s(999) for one in board] == [None]
+
+
 def test_since_when_no_byte_of_an_upload_moved_is_known_once_it_is_noticeable() -> None:
     board = board_of(started("a", 100), progress("a", 0, 5, 5), now=90)
     upload = board.find("a")
@@ -142,6 +172,24 @@ def test_the_queue_is_in_the_order_in_which_it_runs() -> None:
     board.apply(started("urgent"), 101, AT)
     board.apply(cancelled("a"), 101, AT)
     assert [upload.file_id for upload in board.first(QUEUED, 3)] == ["b", "late"]
+
+
+def test_one_that_was_paused_or_waited_comes_back_to_where_it_stood_in_the_queue() -> None:
+    def numbered(number: int, priority: int = 5) -> Event:
+        return events.UploadQueued(f"q{number}", f"q{number}.bin", 10, 0, priority, "new", number=number)
+
+    board = board_of(*map(numbered, range(2, 7)), numbered(9, priority=9), started("q2"))
+    for file_id in ("q2", "q4"):
+        board.apply(events.UploadPaused(file_id, 5), 101, AT)
+    board.apply(numbered(4), 102, AT)
+    board.apply(numbered(2), 102, AT)
+    assert [one.file_id for one in board.queue] == ["q9", "q2", "q3", "q4", "q5", "q6"]
+    board.apply(started("q4"), 103, AT)
+    board.apply(cancelled("q5"), 103, AT)
+    board.expect_names()
+    old = [Upload(f"q{number}", "x", 10, 0, QUEUED, number=number) for number in (1, 8)]
+    board.name(old)
+    assert [one.file_id for one in board.queue] == ["q9", "q1", "q2", "q3", "q6", "q8"]
 
 
 def test_uploads_from_before_the_start_are_counted_until_they_get_a_name() -> None:
@@ -221,6 +269,17 @@ def test_the_time_left_does_not_jump_with_the_rate() -> None:
     assert all(abs(after - before) < 0.06 * before + 1 for before, after in pairwise(later))
 
 
+def test_after_a_long_wait_for_a_confirmation_the_time_left_is_that_of_the_rate_of_now() -> None:
+    board = board_of(started("a", 100 * MIB), now=0)
+    for second in range(1, 10):
+        board.apply(events.UploadProgressed("a", 0, second * MIB, 100 * MIB, MIB, second * MIB), second, AT)
+    board.apply(events.UploadProgressed("a", 0, 10 * MIB, 100 * MIB, 0, 10 * MIB, confirming=True), 10, AT)
+    assert [one.left_s for one in board] == [None]
+    rate = MIB // 10
+    board.apply(events.UploadProgressed("a", 10 * MIB, 10 * MIB + 1, 100 * MIB, rate, 10 * MIB + 1), 40, AT)
+    assert 800 < (board.first(UPLOADING, 1)[0].left_s or 0) < 1000
+
+
 def test_nobody_can_tell_how_long_an_upload_takes_that_does_not_move() -> None:
     board = board_of(started("a", 100), events.UploadProgressed("a", 0, 0, 100, 0))
     assert board.first(UPLOADING, 1)[0].left_s is None
@@ -245,6 +304,17 @@ def test_trouble_with_messages_is_shown_until_no_other_try_failed_and_errors_sta
     board.apply(events.SenderHeldUp("503", 20.0, 13), 108, AT)
     assert len(board.troubles(128)) == 1
     assert board.troubles(128 + GRACE_S) == []
+    board.apply(events.StreamLost("no connection: refused", 9.0, 1), 129, AT)
+    board.apply(events.SenderHeldUp("no connection: refused", 9.0, 0), 129, AT)
+    assert board.troubles(130) == [], "that there is no connection is told already, and nothing waits"
+    board.apply(events.SenderHeldUp("no connection: refused", 9.0, 1), 129, AT)
+    assert [t.text for t in board.troubles(130)] == ["no message reaches the control plane, 1 waits"]
+    board.apply(events.SenderHeldUp("503", 9.0, 7), 129, AT)
+    assert [t.text for t in board.troubles(130)] == ["no message reaches the control plane, 7 wait: 503"]
+    board.apply(events.StreamConnected("sse", resumed=True, latest="k/1"), 130, AT)
+    board.apply(events.SenderHeldUp("503", 0.0, 0), 130, AT)
+    assert [t.text for t in board.troubles(130)] == ["no message reaches the control plane: 503"]
+    board = board_of()
     board.apply(events.MessageBuried("m", "UPLOAD_FAILED", "422"), 130, AT)
     board.apply(events.MessageBuried("n", "ACK", "413"), 131, AT)
     assert ["messages refused for good: 2; the last, ACK: 413" in t.text for t in board.troubles(9999)] == [True]
@@ -257,6 +327,22 @@ def test_a_refused_command_is_shown_with_its_true_reason_and_a_carried_out_one_i
     )
     assert [(item.name, item.state, item.reason) for item in board.finished] == [
         ("UPLOAD_START", "rejected", "NOT_FOUND: /etc/shadow is outside")
+    ]
+
+
+def test_a_refused_command_names_the_file_and_who_asked() -> None:
+    refused = ("rejected", "WRONG_STATE", "the upload is complete")
+    board = board_of(
+        events.CommandFinished("c1", "UPLOAD_RESUME", *refused, file_name="a.bin", actor="Ann"),
+        events.CommandFinished("c2", "UPLOAD_PAUSE", *refused, file_name="b.bin"),
+        events.CommandFinished("c3", "LIST_FILES", "rejected", "TOO_MANY", "256 wait", actor="Ben"),
+        events.CommandFinished("c4", "UPLOAD_START", "rejected", "NOT_FOUND", "'../x': it is a link", file_name="../x"),
+    )
+    assert [(item.name, item.why) for item in board.finished] == [
+        ("a.bin", "WRONG_STATE: the upload is complete (UPLOAD_RESUME by Ann)"),
+        ("b.bin", "WRONG_STATE: the upload is complete (UPLOAD_PAUSE)"),
+        ("LIST_FILES", "TOO_MANY: 256 wait (by Ben)"),
+        ("../x", "NOT_FOUND: it is a link (UPLOAD_START)"),
     ]
 
 

@@ -206,6 +206,38 @@ def test_one_that_waits_says_why_and_counts_down_to_the_next_try() -> None:
     assert re.search(r"waiting  423 Locked +next try in 43 s, attempt 3$", row.rstrip())
 
 
+def test_the_cause_for_which_one_waits_is_told_in_every_width_that_has_room_for_it() -> None:
+    reason = "the tus server can't be reached: connection refused"
+    waits = events.UploadWaiting("u", 0, reason, AT + timedelta(seconds=16), 2)
+    board = board_of(STARTED, CONNECTED, *uploading("u", "big.bin"), waits)
+    row = next(line for line in lines_of(board, 120) if "big.bin" in line)
+    assert re.search(f"waiting  {reason} +next try in 12 s", row)
+    for width in (80, 100):
+        row = next(line for line in lines_of(board, width) if "big.bin" in line)
+        assert re.search("waiting  connection refused +next try in 12 s", row)
+
+
+def test_why_a_command_was_refused_is_told_before_who_asked_and_without_its_code_if_there_is_no_room_for_it() -> None:
+    detail = "'../../etc/passwd': the name has a part that is . or .."
+    refused = ("UPLOAD_START", "rejected", "NOT_FOUND", detail, "../../etc/passwd", "Ann")
+    board = board_of(STARTED, CONNECTED, events.CommandFinished("c", *refused))
+    for width, words in (
+        (120, "NOT_FOUND: the name has a part that is . or .. (UPLOAD_START by Ann)"),
+        (80, "NOT_FOUND: the name has a part that is . or .."),
+        (72, "the name has a part that is . or .."),
+    ):
+        row = next(line for line in lines_of(board, width) if "passwd" in line)
+        assert row.rstrip() == f" ✗ ../../etc/passwd  rejected  {words}"
+    assert detail[20:] in farewell(board, AT, 9.0, 80, PRETTY).plain
+
+
+def test_who_asked_for_what_was_refused_is_told_rather_than_the_code() -> None:
+    refused = ("UPLOAD_RESUME", "rejected", "WRONG_STATE", "the upload is complete", "s-1.bin", "Ann")
+    board = board_of(STARTED, CONNECTED, events.CommandFinished("c", *refused))
+    row = next(line for line in lines_of(board) if "s-1.bin" in line)
+    assert row.rstrip() == " ✗ s-1.bin  rejected  the upload is complete (UPLOAD_RESUME by Ann)"
+
+
 def test_the_head_says_how_the_connection_is_in_every_width() -> None:
     board = board_of(STARTED, events.StreamLost("Connection refused", 42.0, 3))
     assert lines_of(board)[0].rstrip() == (
@@ -229,6 +261,25 @@ def test_an_upload_of_which_no_byte_moves_says_so_in_every_width_that_has_room_f
     assert row.rstrip().endswith("no bytes for 1 h")
 
 
+def test_one_that_is_sent_says_for_how_long_it_waits_for_its_confirmation_in_every_width_that_has_room_for_it() -> None:
+    sent = events.UploadProgressed("u", 0, 3 * MIB, 3 * MIB, 0, 3 * MIB, confirming=True)
+    board = board_of(STARTED, CONNECTED, events.UploadStarted("u", "big.bin", 3 * MIB, 0, 1), sent)
+    for width, words in (
+        (120, "99 %  3.00/3.00 MiB  waiting for confirmation 11 s"),
+        (80, "99 %  waiting for confirmation 11 s"),
+        (70, "99 %  unconfirmed for 11 s"),
+        (40, "99 %  sent"),
+    ):
+        lines = lines_of(board, width, after_s=11)
+        row = next(line for line in lines if "big.bin" in line)
+        assert re.sub(" {3,}", "  ", row).rstrip().endswith(words)
+        assert not any("0 B/s" in line or "no bytes" in line for line in lines)
+    assert "0 B/s" not in "".join(lines_of(board, after_s=1))
+    looked_up = {**summary("u", "big.bin", fileSize=3 * MIB), "endpoint": "https://t", "tries": []}
+    shown = lines_of(board, state=State(Mode.DETAILS, selected="u"), details=looked_up)
+    assert " sent         3.00/3.00 MiB, waiting for confirmation" in [line.rstrip() for line in shown]
+
+
 def test_while_nobody_can_tell_rate_and_time_left_are_a_dash() -> None:
     for glyphs, dash in ((PRETTY, "–"), (ASCII, "-")):
         board = board_of(STARTED, CONNECTED, events.UploadStarted("u", "big.bin", 120 * MIB, 0, 1))
@@ -243,6 +294,20 @@ def test_what_was_sent_in_how_long_does_not_count_on_while_nothing_is_sent() -> 
     shown = [next(line for line in lines_of(board, after_s=after_s) if "Ended" in line) for after_s in (40, 4000)]
     assert shown[0] == shown[1]
     assert "9.00 MiB sent in 30 s" in shown[0]
+    board.totals.sending_s = 0.4
+    assert "9.00 MiB sent in 0.4 s" in "".join(lines_of(board))
+    board.totals.sending_s = 0.0
+    assert "9.00 MiB sent ─" in "".join(lines_of(board))
+
+
+def test_of_how_much_ended_nothing_is_left_out_for_how_much_was_sent() -> None:
+    board = board_of(STARTED, CONNECTED)
+    board.totals.ended |= {"complete": 71, "cancelled": 2, "rejected": 5}
+    board.totals.complete_bytes, board.totals.bytes_sent, board.totals.sending_s = 429 * MIB // 10, 654 * MIB // 10, 25
+    for width, right in ((100, "65.4 MiB sent in 25 s"), (80, "65.4 MiB sent"), (64, "")):
+        row = next(line for line in lines_of(board, width) if "Ended" in line)
+        assert "71 complete (42.9 MiB) · 2 cancelled · 5 rejected" in row
+        assert row.rstrip("─ ").endswith(right or "5 rejected")
 
 
 def test_uploads_that_failed_and_can_be_retried_are_listed_and_counted() -> None:
@@ -411,7 +476,14 @@ def test_the_help_tells_every_key_of_the_bottom_lines() -> None:
 def test_somebody_who_speaks_is_heard_also_by_a_person_on_the_list() -> None:
     said = [events.MessageShown("Ann", "are you there?", mine=False)] * 2
     line = lines_of(board_of(*said), state=State())[-2]
-    assert re.fullmatch(r" ● Ann: are you there\? \(and 1 more\) +m to answer *", line)
+    assert re.fullmatch(r" ● Ann: are you there\? +m to answer *", line)
+    # Those that stand in the chat above are in sight.
+    hidden = lines_of(board_of(*said), state=State(Mode.HELP))[-2]
+    assert re.fullmatch(r" ● Ann: are you there\? \(and 1 more\) +m to answer *", hidden)
+    many = lines_of(board_of(*said * 20), 80, 24, state=State())
+    shown = sum("Ann  are you there?" in line for line in many)
+    assert 1 < shown < 40
+    assert f"(and {40 - shown} more)" in many[-2]
     assert "m to answer" not in lines_of(board_of(*said), state=State(heard=2))[-2]
 
 
@@ -606,6 +678,8 @@ async def test_a_terminal_of_another_size_is_painted_anew() -> None:
         await watched.see("help")
         watched.console.size = (100, 30)  # type: ignore[assignment]
         await watched.see("\x1b[30;1H", TICK_S)
+    # Of a screen that was resized meanwhile tmux keeps the rows above the cursor when it is left.
+    assert "\x1b[H\x1b[2J\x1b[?1049l" in watched.text()
 
 
 async def test_when_the_agent_stops_the_terminal_is_given_back_first_and_a_summary_stays() -> None:

@@ -171,8 +171,10 @@ async def test_a_filter_takes_upper_and_lower_case_for_the_same() -> None:
     seen = events.UploadStarted("a", "Straße/SCAN-1.TIFF", 10, 0, 1)
     failed = events.UploadEnded("f", UploadState.FAILED, "FILE_CHANGED", "it grew", "", retryable=True)
     before = events.UploadStarted("f", "Scan-2.tiff", 10, 0, 1)
-    async with seated(CountingDesk(), seen, before, failed, queued("other")) as seat:
-        for text, found in (("scan-", ["a", "f"]), ("STRASSE", ["a"]), ("tiff", ["a", "f"]), ("scan-3", [])):
+    by_id = events.UploadQueued("job-9", "x.bin", 10, 0, 5, "new")
+    async with seated(CountingDesk(), seen, before, failed, queued("other"), by_id) as seat:
+        names = (("scan-", ["a", "f"]), ("STRASSE", ["a"]), ("tiff", ["a", "f"]), ("scan-3", []), ("OB-9", ["job-9"]))
+        for text, found in names:
             seat.press("/", *text, "enter")
             await seat.until(lambda text=text: seat.session.found and seat.session.found.text == text)  # type: ignore[misc]
             assert [upload.file_id for upload in seat.session.listed] == found

@@ -200,6 +200,28 @@ def test_all_are_paused_after_a_question_when_there_are_more_than_one() -> None:
     assert Person(alone).press("P").wishes == [DoToAll("pause")]
 
 
+def test_all_are_more_than_those_that_a_filter_found_and_the_question_says_so() -> None:
+    board = board_with()
+    found = Found("q", tuple(board.first(UploadState.QUEUED, 2)))
+    person = Person(board, found).press("/", "q", "enter", "P")
+    assert person.state.ask == Ask("Pause all 5 uploads, not only the 2 found?", "", DoToAll("pause"))
+    person.press("n", "R")
+    assert person.state.ask == Ask("Resume all that are paused (1), not only the 2 found?", "", DoToAll("resume"))
+    assert person.press("y").wishes == [DoToAll("resume")]
+    person.found = None
+    assert person.press("P").state.ask == Ask("Pause all 5 uploads, not only those found?", "", DoToAll("pause"))
+    assert Person(Board(), found).press("/", "q", "enter", "R").wishes == [DoToAll("resume")], "there is nothing to ask"
+
+
+def test_what_became_of_an_upload_is_not_taken_for_what_became_of_a_command_about_it() -> None:
+    person = Person(board_with()).press("down", "c")
+    refused = events.CommandFinished("c", "UPLOAD_RESUME", "rejected", "WRONG_STATE", "", file_name="up.bin")
+    for event in (completed("up"), refused):
+        person.board.apply(event, 101, AT)
+    state = settled(person.state, Listed(person.board))
+    assert state.note == Note("the question is withdrawn, the upload is complete: up.bin")
+
+
 @pytest.mark.parametrize(
     ("happened", "unsent", "question"),
     [

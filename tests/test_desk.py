@@ -72,6 +72,9 @@ async def test_a_deed_is_done_to_each_and_told_and_what_is_refused_keeps_no_othe
         assert there.events == [UploadPaused(one, 0, here=True, file_name="a.bin", size=7) for one in ("a", "b")]
         assert there.changes == 1
         assert [kind for kind, _ in await there.journal.read(outgoing)] == ["UPLOAD_PAUSED", "UPLOAD_PAUSED"]
+        numbers = [one["number"] for one in (await there.desk.listing([], "", 0, 10))["uploads"]]
+        resumed = (await there.desk.do("resume", ["b"])).events
+        assert [one.number for one in resumed if isinstance(one, UploadQueued)] == numbers[1:] == [2]
 
 
 async def test_all_are_paused_and_resumed_however_many_they_are(
@@ -133,6 +136,8 @@ async def test_a_listing_is_chosen_by_state_and_name_and_goes_on_where_it_ended(
         assert (await there.desk.listing([], "y", 0, 10))["uploads"] == []
         assert len((await there.desk.listing([], "bin", 0, 10))["uploads"]) == 3
         assert len((await there.desk.listing([], "BiN", 0, 10))["uploads"]) == 3
+        by_id = [(await there.desk.listing([], "C", 0, 10, or_id=or_id))["uploads"] for or_id in (True, False)]
+        assert [[one["fileId"] for one in found] for found in by_id] == [["c"], []]
 
 
 async def test_a_listing_of_nothing_is_one_of_something(tmp_path: Path) -> None:

@@ -179,7 +179,9 @@ async def test_no_probe_learns_why_a_file_is_not_to_be_had(tmp_path: Path, name:
         command = await there.start("f", name)
         answer = await there.answer(command)
         assert (answer["status"], answer["error"]) == ("rejected", NOT_FOUND)
-        assert (await there.until(CommandFinished)).detail != NOT_FOUND["message"], "people here are told"
+        told = await there.until(CommandFinished)
+        assert told.detail != NOT_FOUND["message"], "people here are told"
+        assert told.file_name == name
         assert await there.journal.read(uploads.find, "f") is None
 
 

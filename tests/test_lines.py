@@ -125,6 +125,26 @@ def test_what_to_do_about_a_lost_stream_is_said_at_first_and_again_from_time_to_
     assert told[10] == "; what to do: sse-agent check"
 
 
+def test_whoever_asked_to_stop_is_told_what_happens_now_and_what_asking_again_does() -> None:
+    [line] = written(events.AgentStopping("SIGINT"), style="text")
+    assert line.partition("stopping (SIGINT): ")[2] == (
+        "uploads are brought to a safe point within 10 s; a second signal stops at once"
+    )
+
+
+def test_a_refused_command_names_the_file_and_who_asked() -> None:
+    refused = ("rejected", "WRONG_STATE", "the upload is complete")
+    lines = written(
+        events.CommandFinished("c1", "UPLOAD_RESUME", *refused, file_name="a\n.bin", actor="Ann"),
+        events.CommandFinished("c2", "UPLOAD_RESUME", *refused),
+        style="text",
+    )
+    assert [line[29:] for line in lines] == [
+        "command UPLOAD_RESUME of a\\n.bin from Ann rejected, WRONG_STATE: the upload is complete (c1)",
+        "command UPLOAD_RESUME rejected, WRONG_STATE: the upload is complete (c2)",
+    ]
+
+
 def test_who_cancelled_is_told_and_it_is_no_trouble() -> None:
     lines = written(
         events.UploadCancelled("f", "big.bin", 2048, 0, here=False, actor="Anna\x1b[2J"),
@@ -146,6 +166,9 @@ def test_one_that_stalls_is_told_so() -> None:
     clock.advance(PROGRESS_EVERY_S)
     lines(events.UploadProgressed("f", 0, 1024, 2048, 0, 1024))
     assert stream.getvalue().splitlines()[1].endswith("x: 1.00/2.00 KiB (50 %) sent, 0 B confirmed, stalled")
+    clock.advance(PROGRESS_EVERY_S)
+    lines(events.UploadProgressed("f", 0, 2048, 2048, 0, 2048, confirming=True))
+    assert stream.getvalue().endswith("(99 %) sent, 0 B confirmed, waiting for confirmation\n")
 
 
 def test_who_paused_here_and_who_overruled_them_from_afar_is_told() -> None:

@@ -157,3 +157,6 @@ def test_of_an_upload_that_stalls_it_is_told_for_how_long() -> None:
     board.apply(events.UploadProgressed("f", 0, 40, 100, 0, 40), 22.0, at)
     [active] = status_of(board, 71.0)["active"]
     assert (active["rate"], active["etaSeconds"], active["stalledSeconds"]) == (0, None, 60.0)
+    board.apply(events.UploadProgressed("f", 0, 100, 100, 0, 100, confirming=True), 75.0, at)
+    [active] = status_of(board, 90.0)["active"]
+    assert (active["confirmingSeconds"], active["stalledSeconds"]) == (15.0, None)

@@ -4,6 +4,8 @@ import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from sse_agent.lifecycle import UploadState
 from sse_agent.progress import EVERY_S, WINDOW_S, ProgressTable, Rate, Reading
 
@@ -203,6 +205,67 @@ def test_what_moves_again_after_a_while_has_the_rate_of_now_and_not_of_the_while
     assert way.go(3)[-1] == 4 * MIB
     # It grew while nothing came, and goes back by and by.
     assert rate.left_s(8 * MIB) in (2, 3)
+
+
+class Requests:
+    """Bytes go out in requests of `length`, of which the way takes `buffer` at once, to a server that reads `speed`."""
+
+    def __init__(self, rate: Rate, speed: float, length: int, buffer: int) -> None:
+        self.rate, self.speed, self.length, self.buffer = rate, speed, length, buffer
+        self.now, self.sent, self.since, self.read = 0.0, 0, 0, 0.0
+        rate.note(0, 0.0)
+
+    def go(self, seconds: float) -> list[int]:
+        """What the rate is at each tick meanwhile."""
+        told = []
+        for _ in range(round(seconds / TICK_S)):
+            self.now += TICK_S
+            self.read = min(self.since + self.length, self.read + self.speed * TICK_S)
+            if self.read >= self.since + self.length:
+                self.since += self.length
+            self.sent = min(self.since + self.length, int(self.read) + self.buffer)
+            is_unanswered = self.sent == self.since + self.length
+            self.rate.note(self.sent, self.now, request_at=self.since, is_unanswered=is_unanswered)
+            told.append(self.rate.per_second)
+        return told
+
+
+@pytest.mark.parametrize(
+    ("speed", "length", "buffer"),
+    [
+        (100 * 1024, 8 * MIB, 4 * MIB),
+        (100 * 1024, 5 * MIB, 4 * MIB),
+        (100 * 1024, 2 * MIB, 4 * MIB),
+        (4 * MIB, MIB, 4 * MIB),
+        (MIB, MIB // 4, 64 * 1024),
+        (100 * MIB, 1024 * MIB, 6 * MIB),
+    ],
+)
+def test_rate_and_time_left_agree_however_much_of_each_request_only_fills_the_buffers(
+    speed: int, length: int, buffer: int
+) -> None:
+    rate = Rate()
+    way = Requests(rate, speed, length, buffer)
+    way.go(max(30, 1.5 * length / speed))
+    shown = []
+    for _ in range(4000):
+        [per_second] = way.go(TICK_S)
+        left_s = rate.left_s(100 * speed)
+        if per_second:
+            shown.append((per_second / speed, (left_s or 0) / 100))
+    assert all(0.7 < told < 1.4 for pair in shown for told in pair), (min(shown), max(shown))
+    assert len(shown) > 100
+
+
+def test_while_only_the_answer_is_waited_for_nothing_moves_and_afterwards_all_is_as_it_was() -> None:
+    rate = Rate()
+    way = Requests(rate, 100 * 1024, 8 * MIB, 4 * MIB)
+    way.go(38)
+    before = rate.per_second
+    assert 80 * 1024 < before < 130 * 1024
+    assert set(way.go(30)[6 * 4 :]) == {0}
+    assert rate.left_s(MIB) is None
+    assert way.go(30)[-1] == pytest.approx(before, rel=0.3)
 
 
 def test_time_before_the_first_byte_is_no_slowness() -> None:

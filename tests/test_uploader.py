@@ -854,15 +854,24 @@ async def test_progress_tells_what_was_sent_apart_from_what_was_confirmed(tmp_pa
     file(tmp_path, "a", LARGE)
     gates = Gates()
     with shelf(gated(gates, after=2 * MIB)) as (_, server):
-        async with station(tmp_path, server.endpoint, pace=Pace(rate=1e9)) as there:
+        async with station(tmp_path, server.endpoint, limit=2, pace=Pace(rate=1e9)) as there:
             await there.start("f", "a")
             await until(lambda: "f" in gates.at)
             there.advance(0.3)
             progress = await there.until(UploadProgressed)
             assert (progress.offset, progress.size) == (0, len(LARGE))
             assert progress.bytes_sent >= MIB
+            assert not progress.confirming
+            file(tmp_path, "b", b"content")
+            await there.start("g", "b")
+            await until(lambda: "g" in gates.at)
+            with anyio.fail_after(WITHIN_S):
+                while not (sent := [one for one in there.events if getattr(one, "confirming", False)]):
+                    there.advance(0.3)
+                    await anyio.wait_all_tasks_blocked()
+            assert sent[0] == UploadProgressed("g", 0, 7, 7, 0, 7, confirming=True)
             gates.open("*")
-            await there.until(UploadCompleted)
+            await there.until(UploadCompleted, count=2)
             assert there.progress.next_due_at() is None
 
 

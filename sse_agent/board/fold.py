@@ -44,11 +44,15 @@ class Board(Registry):
         self.totals = Totals()
         self._troubles: dict[str, Trouble] = {}
         self._overruled = 0
+        self._held: events.SenderHeldUp | None = None
         self._sent_until = 0.0
 
     def troubles(self, now: float) -> list[Trouble]:
         """Those that are not over at this monotonic instant: what was overruled, then errors, then the rest."""
         current = [trouble for trouble in self._troubles.values() if trouble.until is None or trouble.until > now]
+        if self._held is not None and not self._held.pending and self.connection.state != "connected":
+            # Nothing waits but the greeting of a connection that there is not.
+            current = [trouble for trouble in current if trouble is not self._troubles["sender"]]
         return sorted(current, key=lambda trouble: (not trouble.is_overruling, not trouble.is_error))
 
     # --- what happens ---
@@ -56,6 +60,7 @@ class Board(Registry):
     def apply(self, event: Event, now: float, at: datetime) -> None:
         """Take one event in: at this monotonic instant, at this time on the wall. Others than known ones do nothing."""
         if isinstance(event, events.UploadProgressed) and self._is_still(event):
+            self._note_still(event, now)
             return
         change = _CHANGES.get(type(event))
         if self._touched is not None and (file_id := getattr(event, "file_id", "")):
@@ -107,7 +112,9 @@ class Board(Registry):
         elif event.why == "retried" and self.failed.pop(event.file_id, None) is None:
             self.unnamed.failed = max(0, self.unnamed.failed - 1)
         name, size = event.file_name[-NAME_LIMIT:], event.size
-        self._put(Upload(event.file_id, name, size, event.offset, UploadState.QUEUED, event.priority, event.offset))
+        upload = Upload(event.file_id, name, size, event.offset, UploadState.QUEUED, event.priority, event.offset)
+        upload.number = event.number
+        self._put(upload)
 
     def _uploading(self, event: events.UploadStarted, now: float, _: datetime) -> None:
         before = self._take(event.file_id)
@@ -129,19 +136,18 @@ class Board(Registry):
     def _is_still(self, event: events.UploadProgressed) -> bool:
         """Whether it says nothing new: then there is nothing to show anew either."""
         upload = self._groups[UploadState.UPLOADING].get(event.file_id)
-        return upload is None or (upload.size, upload.offset, upload.bytes_sent, upload.rate, upload.attempt_sent) == (
-            event.size,
-            event.offset,
-            event.bytes_sent,
-            event.rate,
-            event.attempt_sent,
-        )
+        if upload is None:
+            return True
+        shown = (upload.size, upload.offset, upload.bytes_sent, upload.rate, upload.attempt_sent, upload.is_confirming)
+        told = (event.size, event.offset, event.bytes_sent, event.rate, event.attempt_sent, event.confirming)
+        return shown == told
 
     def _progressed(self, event: events.UploadProgressed, now: float, _: datetime) -> None:
         upload = self._groups[UploadState.UPLOADING][event.file_id]
         if (upload.offset, upload.bytes_sent) != (event.offset, event.bytes_sent):
             upload.moved_at = now
         self._note_sent(upload, event.attempt_sent, now)
+        upload.is_confirming = event.confirming
         upload.size, upload.offset, upload.bytes_sent, upload.rate = (
             event.size,
             event.offset,
@@ -157,9 +163,17 @@ class Board(Registry):
             if not upload.attempt_sent:
                 upload.burst_until = now + BURST_S
             self.totals.bytes_sent += sent
+        if sent > 0 or upload.is_confirming:
+            # What only waits for its confirmation is on its way as well.
             self.totals.sending_s += now - max(self._sent_until, upload.told_at)
             self._sent_until = now
         upload.attempt_sent, upload.told_at = attempt_sent, now
+
+    def _note_still(self, event: events.UploadProgressed, now: float) -> None:
+        """Time passes also while nothing else changes."""
+        upload = self._groups[UploadState.UPLOADING].get(event.file_id)
+        if upload is not None and upload.is_confirming:
+            self._note_sent(upload, event.attempt_sent, now)
 
     def _waiting(self, event: events.UploadWaiting, _: float, __: datetime) -> None:
         upload = self._moved(event, UploadState.WAITING)
@@ -177,7 +191,9 @@ class Board(Registry):
         self._put(upload)
 
     def _completed(self, event: events.UploadCompleted, now: float, _: datetime) -> None:
-        self._take(event.file_id)
+        before = self._take(event.file_id)
+        if before is not None:
+            self._note_sent(before, before.attempt_sent, now)
         self.totals.ended[UploadState.COMPLETE] += 1
         self.totals.complete_bytes += event.size
         name = event.file_name[-NAME_LIMIT:]
@@ -230,9 +246,15 @@ class Board(Registry):
     def _answered(self, event: events.CommandFinished, now: float, _: datetime) -> None:
         if event.status not in ("rejected", "failed"):
             return
-        reason = f"{event.code}: {event.detail}" if event.detail else event.code
+        # The name stands in front of it already.
+        detail = event.detail.removeprefix(f"{event.file_name!r}: ")
+        reason = f"{event.code}: {detail}" if detail else event.code
+        by = f"by {event.actor}" if event.actor else ""
+        name, asked = event.type, by
+        if event.file_name:
+            name, asked = event.file_name[-NAME_LIMIT:], f"{event.type} {by}".rstrip()
         self.totals.ended[event.status] += event.status == "rejected"
-        self.finished.append(Finished(event.type, event.status, 0, 0.0, "", reason, now))
+        self.finished.append(Finished(name, event.status, 0, 0.0, "", reason, now, asked, is_command=True))
 
     def _said(self, event: events.MessageShown, _: float, at: datetime) -> None:
         self.chat.append(Line(at, event.sender, event.text, event.mine))
@@ -240,7 +262,10 @@ class Board(Registry):
 
     def _held_up(self, event: events.SenderHeldUp, now: float, _: datetime) -> None:
         next_try_at = now + event.wait_s
-        text = f"no message reaches the control plane, {event.pending} wait: {event.reason}"
+        waits = f", {event.pending:,} wait{'s' if event.pending == 1 else ''}" if event.pending else ""
+        # Why there is no connection stands above it already.
+        why = f": {event.reason}" if event.reason != self.connection.reason else ""
+        text, self._held = f"no message reaches the control plane{waits}{why}", event
         self._troubles["sender"] = Trouble(text, is_error=False, until=next_try_at + GRACE_S, next_try_at=next_try_at)
 
     def _buried(self, event: events.MessageBuried, _: float, __: datetime) -> None:
@@ -261,7 +286,9 @@ class Board(Registry):
 def _note_pace(upload: Upload, now: float) -> None:
     """The time left, by a mean over a longer while than the rate: it should not jump; of one that stalls none."""
     if upload.rate <= 0:
-        upload.left_s, upload.paced_at = None, now
+        upload.left_s = None
+        if not upload.is_confirming:
+            upload.paced_at = now
         return
     if now < upload.burst_until:
         return
@@ -271,7 +298,8 @@ def _note_pace(upload: Upload, now: float) -> None:
         # At first a plain mean, so that the first second does not weigh more than the others.
         passed = now - upload.paced_at
         upload.paced_s += passed
-        weight = max(passed / upload.paced_s, 1 - math.exp(-passed / PACE_OVER_S))
+        # What was before a long wait for a confirmation says nothing any more.
+        weight = 1.0 if passed > PACE_OVER_S else max(passed / upload.paced_s, 1 - math.exp(-passed / PACE_OVER_S))
         upload.pace += weight * (upload.rate - upload.pace)
     upload.paced_at = now
     left = max(0, upload.size - upload.bytes_sent)

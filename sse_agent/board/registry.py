@@ -1,5 +1,6 @@
 """Which uploads there are, and where each stands. What there is no room for is only counted."""
 
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -13,11 +14,10 @@ LISTED = (UploadState.UPLOADING, UploadState.WAITING, UploadState.PAUSED, Upload
 
 
 class Queue:
-    """The queued uploads, the most urgent first, oldest first among equals."""
+    """The queued uploads in the order in which they run: the most urgent first, oldest first among equals."""
 
     def __init__(self) -> None:
-        # An OrderedDict finds its first entry at once also after many were taken from the front; a dict does not.
-        self._lanes = {priority: OrderedDict[str, Upload]() for priority in range(9, -1, -1)}
+        self._lanes = {priority: list[Upload]() for priority in range(9, -1, -1)}
         self.bytes_left = 0
 
     def __len__(self) -> int:
@@ -25,17 +25,27 @@ class Queue:
 
     def __iter__(self) -> Iterator[Upload]:
         for lane in self._lanes.values():
-            yield from lane.values()
+            yield from lane
 
     def add(self, upload: Upload) -> None:
-        """At the end of its priority."""
-        self._lanes[min(9, max(0, upload.priority))][upload.file_id] = upload
+        """Where it belongs: one that was paused or waited is older than those that came meanwhile."""
+        insort(self._lane_of(upload), upload, key=_number)
         self.bytes_left += upload.bytes_left
 
     def remove(self, upload: Upload) -> None:
         """Wherever it stands."""
-        del self._lanes[min(9, max(0, upload.priority))][upload.file_id]
+        lane = self._lane_of(upload)
+        # All that is moved is pointers: of 20,000 it takes microseconds.
+        start = bisect_left(lane, upload.number, key=_number)
+        del lane[next(at for at in range(start, len(lane)) if lane[at] is upload)]
         self.bytes_left -= upload.bytes_left
+
+    def _lane_of(self, upload: Upload) -> list[Upload]:
+        return self._lanes[min(9, max(0, upload.priority))]
+
+
+def _number(upload: Upload) -> int:
+    return upload.number
 
 
 class Registry:

@@ -8,13 +8,15 @@ from typing import Literal
 from sse_agent.lifecycle import UploadState
 
 STALLED_AFTER_S = 10.0
+CONFIRMING_AFTER_S = 2.0
 
 
 @dataclass(slots=True)
 class Upload:
     """One that is not complete or cancelled. Sizes in bytes, `rate` in bytes per second; instants are monotonic.
 
-    `left_s` is None while nobody can tell. `attempt_sent`: handed to the network in the attempt that is under way.
+    `number`: in the order of arrival. `left_s` is None while nobody can tell. `attempt_sent`: handed to the network in
+    the attempt that is under way. `is_confirming`: nothing is to be sent before the tus server has confirmed some.
     """
 
     file_id: str
@@ -38,6 +40,8 @@ class Upload:
     moved_at: float = 0.0
     told_at: float = 0.0
     burst_until: float = 0.0
+    number: int = 0
+    is_confirming: bool = False
 
     @property
     def bytes_left(self) -> int:
@@ -45,14 +49,27 @@ class Upload:
         return max(0, self.size - self.offset)
 
     def stalled_s(self, now: float) -> float | None:
-        """For how long no byte of it has moved, once that is noticeable; None while it moves or is not under way."""
+        """For how long no byte of it has moved, once that is noticeable; None while it moves or is not under way.
+
+        One that waits for its confirmation does not stall: the tus server need not have got all that was sent.
+        """
         still_s = now - self.moved_at
-        return still_s if self.state is UploadState.UPLOADING and still_s >= STALLED_AFTER_S else None
+        is_under_way = self.state is UploadState.UPLOADING and not self.is_confirming
+        return still_s if is_under_way and still_s >= STALLED_AFTER_S else None
+
+    def confirming_s(self, now: float) -> float | None:
+        """For how long it has waited for nothing but its confirmation, once that is noticeable."""
+        still_s = now - self.moved_at
+        is_waited_for = self.state is UploadState.UPLOADING and self.is_confirming
+        return still_s if is_waited_for and still_s >= CONFIRMING_AFTER_S else None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One that is over; or a command that was refused, which has its type for a name. `at` is monotonic."""
+    """One that is over; or a command that was refused. `at` is monotonic.
+
+    `asked`: of a command, what was asked by whom, as far as its name does not say it.
+    """
 
     name: str
     state: str
@@ -61,6 +78,13 @@ class Finished:
     sha256_head: str
     reason: str
     at: float
+    asked: str = ""
+    is_command: bool = False
+
+    @property
+    def why(self) -> str:
+        """The reason first, for that must be read."""
+        return f"{self.reason} ({self.asked})" if self.asked else self.reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,8 @@ def _row(upload: dict[str, Any]) -> tuple[str, ...]:
     # An agent of an older version does not say it.
     if upload.get("stalledSeconds") is not None:
         left = f"no bytes for {duration(upload['stalledSeconds'])}"
+    elif upload.get("confirmingSeconds") is not None:
+        left = f"waiting for confirmation {duration(upload['confirmingSeconds'])}"
     # Never 100 % before it is over.
     percent = f"{min(99, sent * 100 // size)} %" if size else "0 %"
     return percent, byte_share(sent, size), f"{byte_count(upload['rate'])}/s", left, file_name(upload)

@@ -59,8 +59,10 @@ class Desk(Protocol):
         """Of one upload. Raises GiveUp, TryAgain."""
         ...
 
-    async def listing(self, states: Sequence[str], contains: str, after: int, limit: int) -> Json:
-        """Uploads by name. Raises TryAgain."""
+    async def listing(
+        self, states: Sequence[str], contains: str, after: int, limit: int, *, or_id: bool = False
+    ) -> Json:
+        """Uploads by name, with `or_id` by file ID as well. Raises TryAgain."""
         ...
 
     async def counts(self) -> Json:
@@ -264,8 +266,8 @@ class Session:
 
     async def _find(self, pattern: str) -> Found:
         """What the board has by name, and of the journal what is over or failed, or has no name on the board."""
-        under_way = await self._desk.listing(UNDER_WAY, pattern, 0, FOUND_UNDER_WAY)
-        over = await self._desk.listing(OVER, pattern, 0, FOUND_OVER)
+        under_way = await self._desk.listing(UNDER_WAY, pattern, 0, FOUND_UNDER_WAY, or_id=True)
+        over = await self._desk.listing(OVER, pattern, 0, FOUND_OVER, or_id=True)
         recorded = uploads_of([*under_way["uploads"], *over["uploads"]])
         listed = Listed(self.board)
         known = list(islice((upload for upload in listed if is_match(upload, pattern)), FOUND_UNDER_WAY + 1))

@@ -13,12 +13,15 @@ from sse_agent.console.rows import Row
 from sse_agent.console.state import Ask, Mode, Note, State
 from sse_agent.printable import printable, shortened, shortened_name, shortened_words
 
-FILTER_HINT = "a part of the name"
+FILTER_HINT = "a part of the name or file ID"
 CHAT_HINT = "type to answer in the chat"
 
 
-def line(state: State, listed: Listed, width: int, glyphs: Glyphs) -> Row:
-    """What matters most now: a question, what is typed, an answer, what somebody said."""
+def line(state: State, listed: Listed, in_sight: int, width: int, glyphs: Glyphs) -> Row:
+    """What matters most now: a question, what is typed, an answer, what somebody said.
+
+    `in_sight`: how many lines of the chat are seen elsewhere.
+    """
     if state.ask is not None:
         return _question(state.ask, width, glyphs)
     if state.mode is Mode.CHAT:
@@ -28,7 +31,7 @@ def line(state: State, listed: Listed, width: int, glyphs: Glyphs) -> Row:
     if state.note is not None:
         return _note(state.note, width, glyphs)
     if listed.board.heard > state.heard:
-        return _heard(listed.board, state, width, glyphs)
+        return _heard(listed.board, state, in_sight, width, glyphs)
     return []
 
 
@@ -63,12 +66,13 @@ def _note(note: Note, width: int, glyphs: Glyphs) -> Row:
     return [Segment(f" {mark} ", style), Segment(rows.words(note.text, width - 4, glyphs))]
 
 
-def _heard(board: Board, state: State, width: int, glyphs: Glyphs) -> Row:
+def _heard(board: Board, state: State, in_sight: int, width: int, glyphs: Glyphs) -> Row:
     """Somebody said something that the person has not answered yet."""
-    count = board.heard - state.heard
+    # The last one stands here.
+    count = board.heard - state.heard - max(1, in_sight)
     last = next((said for said in reversed(board.chat) if not said.mine), None)
     answer = [Segment("m", rows.STRONG), Segment(" to answer ", rows.FAINT)]
-    more = f" (and {count - 1} more)" if count > 1 else ""
+    more = f" (and {count:,} more)" if count > 0 else ""
     room = width - rows.width_of(answer) - 5 - len(more)
     text = "" if last is None else f"{last.sender or '?'}: {last.text}"
     left = [Segment(f" {glyphs.on} ", rows.THEIRS), Segment(rows.words(text, max(1, room), glyphs))]

@@ -32,6 +32,7 @@ SHOWN_STATES = (
 QUEUED_SHOWN = 8
 TALK_LEAST = 6
 LEFT_FROM = 96
+RATES_SEEN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Frame:
         self._is_short = height < 14
         self._listed = Listed(board, moment.found if moment.state.pattern else None)
         self._chosen = self._listed.find(moment.state.selected)
+        self._in_sight = 0
         self.page = 1
         self.most_scroll = 0
 
@@ -78,15 +80,14 @@ class Frame:
     def rows(self) -> list[Row]:
         """From top to bottom."""
         head = [rows.head(self._board, self._moment.now, self._width, self._glyphs), *self._troubles()]
+        rule = [] if self._is_short else [[Segment(self._glyphs.rule * self._width, rows.FAINT)]]
+        room = self._height - len(head) - len(rule) - 2
+        body = self._body(self._width, room) if room > 0 else []
         below = [
-            [Segment(self._glyphs.rule * self._width, rows.FAINT)],
-            foot.line(self._state, self._listed, self._width, self._glyphs),
+            *rule,
+            foot.line(self._state, self._listed, self._in_sight, self._width, self._glyphs),
             foot.keys(self._state, self._for_keys(), self._listed, self._width, self._glyphs),
         ]
-        if self._is_short:
-            del below[0]
-        room = self._height - len(head) - len(below)
-        body = self._body(self._width, room) if room > 0 else []
         return [*head, *body, *below][-self._height :]
 
     def _for_keys(self) -> Upload | None:
@@ -136,6 +137,7 @@ class Frame:
     def _squeezed(self, width: int, room: int) -> list[Row]:
         """Hardly any room: the uploads, and the last words."""
         chat = rows.chat(self._board.chat, self._moment.at, width, min(2, room // 3), self._glyphs)
+        self._note_in_sight(len(chat), width)
         return [*rows.filled(self._uploads(width, room - len(chat)), room - len(chat)), *chat]
 
     # --- panels ---
@@ -217,7 +219,7 @@ class Frame:
 
     def _nothing(self, total: int) -> str:
         if self._state.pattern:
-            return " no upload has this in its name"
+            return " no upload has this in its name or file ID"
         return " nothing to upload" if not total else f" {total:,} to go on with"
 
     def _window(self, lines: int) -> list[Upload]:
@@ -281,6 +283,9 @@ class Frame:
         board = self._board
         if not board.count(UploadState.UPLOADING):
             return []
+        if not board.rate and any(one.is_confirming for one in board.first(UploadState.UPLOADING, RATES_SEEN)):
+            # That nothing is sent is no trouble then.
+            return []
         row = [Segment(f"{byte_count(board.rate)}/s", rows.STRONG)]
         if width < LEFT_FROM or board.left_s is None or not board.count(UploadState.QUEUED):
             return row
@@ -293,4 +298,10 @@ class Frame:
     # --- what ended, and the chat ---
 
     def _talk(self, width: int, room: int) -> list[Row]:
-        return talk.talk(self._board, self._moment.at, width, room, self._glyphs)
+        shown, chat_rows = talk.talk(self._board, self._moment.at, width, room, self._glyphs)
+        self._note_in_sight(chat_rows, width)
+        return shown
+
+    def _note_in_sight(self, chat_rows: int, width: int) -> None:
+        if self._board.heard > self._state.heard:
+            self._in_sight = talk.in_sight(self._board, chat_rows, self._moment.at, width, self._glyphs)

@@ -48,7 +48,9 @@ def _withdrawn(state: State, listed: Listed) -> State:
     found = listed.find(ask.wish.file_id)
     if found is not None and not is_over(found):
         return state
-    last = next((one.state for one in reversed(listed.board.finished) if one.name == ask.name), "over")
+    last = next(
+        (one.state for one in reversed(listed.board.finished) if one.name == ask.name and not one.is_command), "over"
+    )
     became = last if found is None else found.state
     return replace(state, ask=None, note=Note(f"the question is withdrawn, the upload is {became}: {ask.name}"))
 
@@ -139,12 +141,24 @@ def _deed(state: State, name: str, sight: Sight) -> Step:
 
 
 def _deed_to_all(state: State, key: str, sight: Sight) -> Step:
+    board, wish = sight.listed.board, DoToAll("resume" if key == "R" else "pause")
     if key == "R":
-        return state, DoToAll("resume")
-    count = _going_on(sight.listed.board)
-    if count < 2:
-        return state, DoToAll("pause")
-    return replace(state, ask=Ask(f"Pause all {count:,} uploads?", "", DoToAll("pause"))), None
+        count, question = board.count(UploadState.PAUSED), "Resume all that are paused"
+        is_asked, more = count > 0 and bool(state.pattern), f" ({count:,})"
+    else:
+        count, more = _going_on(board), ""
+        is_asked, question = count > 1, f"Pause all {count:,} uploads"
+    if not is_asked:
+        return state, wish
+    return replace(state, ask=Ask(f"{question}{more}{_beyond(state, sight)}?", "", wish)), None
+
+
+def _beyond(state: State, sight: Sight) -> str:
+    """All are all, whatever a filter shows: who looks at a few of them must know it."""
+    if not state.pattern:
+        return ""
+    found = sight.listed.found
+    return f", not only {'those' if found is None else f'the {len(sight.listed):,}'} found"
 
 
 def _going_on(board: Board) -> int:

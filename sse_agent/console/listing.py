@@ -50,8 +50,9 @@ def over_because(upload: Upload) -> str:
 
 
 def is_match(upload: Upload, pattern: str) -> bool:
-    """Whether its name has this in it; upper and lower case are the same."""
-    return pattern.casefold() in upload.name.casefold()
+    """Whether its name or file ID has this in it; upper and lower case are the same."""
+    wanted = pattern.casefold()
+    return wanted in upload.name.casefold() or wanted in upload.file_id.casefold()
 
 
 class Listed:
@@ -124,6 +125,7 @@ def upload_of(summary: Mapping[str, Any]) -> Upload:
         summary["priority"],
         bytes_sent=summary["offset"],
         is_retryable=bool(summary["retryable"]),
+        number=summary["number"],
     )
     upload.is_paused_here = summary["pausedHere"]
     if upload.state is UploadState.WAITING:

@@ -32,7 +32,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("Up Down, k j", "the upload above, below"),
             ("PgUp PgDn", "a page up, down"),
             ("Home End", "the first, the last"),
-            ("/", "only uploads with this in their name, also those that are over; Esc lists all again"),
+            ("/", "only uploads with this in their name or file ID, also those that are over; Esc lists all again"),
         ),
     ),
     (
@@ -46,7 +46,10 @@ HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         "All uploads",
-        (("P", "pause all (asks first)"), ("R", "resume all that are paused")),
+        (
+            ("P", "pause all (asks first), whatever a filter shows"),
+            ("R", "resume all that are paused (under a filter it asks first)"),
+        ),
     ),
     (
         "Look and talk",
@@ -160,6 +163,8 @@ def _next_try(upload: Mapping[str, Any], live: Upload | None, at: datetime) -> s
 
 
 def _pace(live: Upload) -> str:
+    if live.is_confirming and not live.rate:
+        return ", waiting for confirmation"
     if live.left_s is None:
         return ""
     return f", {byte_count(live.rate)}/s, {duration(rounded(live.left_s))} left"

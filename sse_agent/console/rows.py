@@ -1,6 +1,7 @@
 """The parts of the picture: one line each, as segments that never hold markup and never are wider than they should."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
 
@@ -116,7 +117,7 @@ def titled(title: str, parts: list[Row], right: Row, width: int, glyphs: Glyphs)
         left = [Segment(title, STRONG)]
         if parts:
             left += [Segment("  "), *separated(parts, glyphs)]
-        if width_of(left) + width_of(right) + 9 <= width or not parts:
+        if width_of(left) + (width_of(right) + 9 if right else 4) <= width or not parts:
             return rule(left, right, width, glyphs)
         # First without what stands in brackets behind the last part, then without that part.
         parts = [*parts[:-1], *([parts[-1][:1]] if len(parts[-1]) > 1 else [])]
@@ -146,6 +147,31 @@ def short_name(name: str, width: int, glyphs: Glyphs) -> str:
 def words(text: str, width: int, glyphs: Glyphs) -> str:
     """Anybody's text, printable, in at most `width` cells."""
     return shortened_words(printable(text, is_ascii=glyphs.is_ascii), width, glyphs.ellipsis)
+
+
+# What stands in front of the cause, and what of it can be left out where there is little room.
+_SHORTER = (
+    ("the tus server can't be reached: ", ""),
+    ("the proxy can't be reached: ", "proxy: "),
+    ("the tus server's TLS certificate is not trusted: ", "TLS not trusted: "),
+    ("TLS with the tus server failed: ", "TLS: "),
+    ("the tus server refused the upload at its end: ", "refused at its end: "),
+)
+_CODE = re.compile(r"[A-Z][A-Z_]+: ")
+
+
+def causes(reason: str, *, more: str = "") -> Iterator[str]:
+    """Why something is as it is, longest first: with `more`, whole, and shorter, but always with the cause."""
+    without_code = _CODE.sub("", reason, count=1) if _CODE.match(reason) else reason
+    for head, shorter in _SHORTER:
+        without_code = shorter + without_code.removeprefix(head) if without_code.startswith(head) else without_code
+    yield from (f"{reason}{more}", f"{without_code}{more}", reason, without_code)
+
+
+def cause(reason: str, width: int, glyphs: Glyphs, *, more: str = "") -> str:
+    """As much of a reason as fits in `width` cells, printable."""
+    shown = [printable(text, is_ascii=glyphs.is_ascii) for text in causes(reason, more=more)]
+    return shortened_words(next((text for text in shown if cell_len(text) <= width), shown[-1]), width, glyphs.ellipsis)
 
 
 # --- the head ---------------------------------------------------------------------------------------
@@ -243,7 +269,9 @@ def _not_complete(item: Finished, width: int, glyphs: Glyphs) -> Row:
     name = padded_name(item.name, name_width, glyphs)
     row = [mark, Segment(name, FAINT if is_cancelled else PLAIN), Segment(state, FAINT if is_cancelled else BAD)]
     left = room - name_width - 2
-    return [*row, Segment("  "), Segment(words(reason, left, glyphs))] if reason and left >= 6 else row
+    if not reason or left < 6:
+        return row
+    return [*row, Segment("  "), Segment(cause(reason, left, glyphs, more=item.why.removeprefix(reason)))]
 
 
 def chat(lines: Sequence[Line], at: datetime, width: int, most: int, glyphs: Glyphs) -> list[Row]:

@@ -14,7 +14,8 @@ from rich.text import Text
 # Another screen, no cursor, pasted text marked as such, and no reordering of right-to-left names, which in terminals
 # that do it would take the figures behind a name along. What a terminal takes for wider than we do ends at the edge.
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[8l\x1b[?7l\x1b[2J"
-LEAVE = "\x1b[?7h\x1b[8h\x1b[?2004l\x1b[?25h\x1b[0m\x1b[?1049l"
+# Empty and with the cursor at home: of a screen that was resized meanwhile tmux keeps the rows above the cursor.
+LEAVE = "\x1b[?7h\x1b[8h\x1b[?2004l\x1b[?25h\x1b[0m\x1b[H\x1b[2J\x1b[?1049l"
 CLEAR = "\x1b[2J"
 # Terminals that know it show a frame at once; the others ignore it.
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from sse_agent.board import Board, Finished
@@ -68,6 +69,9 @@ def _item(item: Finished, width: int, glyphs: Glyphs) -> str:
     if item.state == UploadState.COMPLETE:
         facts = f"  {byte_count(item.size)}  sha256 {item.sha256_head}"
         return rows.short_name(item.name, max(8, width - len(facts)), glyphs) + facts
-    is_told = item.reason.startswith(item.state)
-    facts = f"  {item.reason}" if is_told else f"  {item.state}  {item.reason}".rstrip()
-    return rows.short_name(item.name, max(8, width // 2), glyphs) + facts
+    name = rows.short_name(item.name, max(8, width // 2), glyphs)
+    head = f"{name}  " if item.reason.startswith(item.state) else f"{name}  {item.state}  ".rstrip()
+    left = width - cell_len(head) - 2
+    if not item.reason or left < 6:
+        return head.rstrip()
+    return head.rstrip() + "  " + rows.cause(item.reason, left, glyphs, more=item.why.removeprefix(item.reason))

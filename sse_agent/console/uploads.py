@@ -18,6 +18,7 @@ from sse_agent.console.rows import (
     PLAIN,
     STRONG,
     Row,
+    cause,
     padded_name,
     spread,
     width_of,
@@ -126,18 +127,38 @@ def _moving(upload: Upload, now: float, columns: Columns, glyphs: Glyphs) -> Row
     pace = [width for width in (columns.rate, columns.left) if width]
     if not pace:
         return row
+    confirming_s = upload.confirming_s(now)
+    if confirming_s is not None:
+        share = [byte_share(upload.bytes_sent, upload.size).rjust(columns.share)] if columns.share else []
+        return [*row[:-1], *_confirming(confirming_s, share, [width for width in (columns.confirmed, *pace) if width])]
     still_s = upload.stalled_s(now)
     if still_s is not None:
         room = sum(pace) + 2 * (len(pace) - 1)
         return [*row, Segment(f"  {_stalled(still_s, room)}".rjust(room + 2), CARE)]
     # No figure before there is enough to go by; but that nothing moves is known.
-    rate = "0 B/s" if upload.attempt_sent and not upload.rate else glyphs.dropped
+    is_still = upload.attempt_sent and not upload.rate and not upload.is_confirming
+    rate = "0 B/s" if is_still else glyphs.dropped
     left = glyphs.dropped
     if upload.left_s is not None:
         rate = f"{byte_count(upload.rate)}/s"
         left = duration(rounded(upload.left_s)) if columns.left > 7 else brief(upload.left_s)
     cells = [text.rjust(width) for text, width in ((rate, columns.rate), (left, columns.left)) if width]
     return [*row, Segment("".join(f"  {cell}" for cell in cells))]
+
+
+def _confirming(seconds: float, share: list[str], rest: list[int]) -> Row:
+    """That it is sent and what is waited for, in the place of the figures: of them the share stays longest."""
+    long, short = duration(seconds), duration(seconds, 1)
+    waits = [f"waiting for confirmation {long}", f"waiting for confirmation {short}"]
+    brief = [f"unconfirmed for {short}", f"unconfirmed {short}"]
+    beside = sum(rest) + 2 * (len(rest) - 1)
+    alone = beside + sum(len(cell) + 2 for cell in share)
+    tried = [(share, waits, beside), ([], waits, alone), ([], brief, alone)]
+    for cells, texts, room in [*tried, (share, ["sent"], beside)]:
+        text = next((text for text in texts if len(text) <= room), None)
+        if text is not None:
+            return [Segment("".join(f"  {cell}" for cell in cells)), Segment(f"  {text.rjust(room)}", MOVING)]
+    return []
 
 
 def _stalled(seconds: float, room: int) -> str:
@@ -182,13 +203,16 @@ def _bar(upload: Upload, width: int, glyphs: Glyphs, *, is_moving: bool = True) 
 
 def _waiting(upload: Upload, name: str, at: datetime, width: int, columns: Columns, glyphs: Glyphs) -> Row:
     left_s = (upload.next_try_at - at).total_seconds() if upload.next_try_at else 0.0
-    again = f"next try in {duration(left_s, 2 if width >= 100 else 1)}" if left_s >= 1 else "next try now"
-    if width >= 100 and upload.tries:
-        again = f"{again}, attempt {upload.tries + 1}"
-    if width < 60:
-        again = again.removeprefix("next try ")
-    room = width - columns.name - len(again) - 15
+    short = f"next try in {duration(left_s, 1)}" if left_s >= 1 else "next try now"
+    agains = [short if width >= 60 else short.removeprefix("next try ")]
+    if width >= 100:
+        long = f"next try in {duration(left_s)}" if left_s >= 1 else short
+        agains = [f"{long}, attempt {upload.tries + 1}"] * bool(upload.tries) + [long, short]
+    # Why is more than when to the minute and second, and how often.
+    rooms = [width - columns.name - len(again) - 14 for again in agains]
+    needed = width_of([Segment(cause(upload.reason, width, glyphs))])
+    again, room = next((pair for pair in zip(agains, rooms, strict=True) if pair[1] >= needed), (agains[-1], rooms[-1]))
     row = [Segment(" "), Segment(name), Segment("  waiting", CARE)]
     if room >= 8:
-        row += [Segment("  "), Segment(words(upload.reason, room, glyphs))]
+        row += [Segment("  "), Segment(cause(upload.reason, room, glyphs))]
     return spread(row, [Segment(again, FAINT), Segment(" ")], width)

@@ -60,6 +60,8 @@ class Upload:
     outcome_id: str | None
     created_at: str
     finished_at: str | None
+    number: int
+    """In the order of their arrival."""
 
     @property
     def known_size(self) -> int:
@@ -112,6 +114,7 @@ def upload_of(row: sqlite3.Row) -> Upload:
         outcome_id=row["outcome_id"],
         created_at=row["created_at"],
         finished_at=row["finished_at"],
+        number=row["n"],
     )
 
 
@@ -142,19 +145,21 @@ def ids_in(tx: Transaction, states: Collection[UploadState], after: int, limit: 
 
 
 def chosen(
-    tx: Transaction, states: Collection[str], contains: bytes, after: int, limit: int
+    tx: Transaction, states: Collection[str], contains: bytes, after: int, limit: int, *, or_id: bool = False
 ) -> list[tuple[int, Upload]]:
     """The next uploads, as (n, upload), in the order of their arrival: of all states if none is named.
 
-    Those with `contains` in their name; upper and lower case are the same.
+    Those with `contains` in their name, with `or_id` or file ID; upper and lower case are the same.
     """
     rows = tx.all(
         "SELECT * FROM uploads WHERE n > ?1 AND (?2 = '[]' OR state IN (SELECT value FROM json_each(?2)))"
-        " AND (length(?3) = 0 OR instr(casefold(name), casefold(?3))) ORDER BY n LIMIT ?4",
+        " AND (length(?3) = 0 OR instr(casefold(name), casefold(?3))"
+        " OR (?5 AND instr(casefold(CAST(file_id AS BLOB)), casefold(?3)))) ORDER BY n LIMIT ?4",
         after,
         json.dumps(list(states)),
         contains,
         limit,
+        or_id,
     )
     return [(row["n"], upload_of(row)) for row in rows]
 

@@ -74,7 +74,14 @@ def _wrong_state(upload: Upload) -> GiveUp:
 def queued(upload: Upload, why: str, overruled_by: str = "") -> UploadQueued:
     """The event of an upload that stands in the queue."""
     return UploadQueued(
-        upload.file_id, name_of(upload), upload.known_size, upload.offset, upload.priority, why, overruled_by
+        upload.file_id,
+        name_of(upload),
+        upload.known_size,
+        upload.offset,
+        upload.priority,
+        why,
+        overruled_by,
+        number=upload.number,
     )
 
 

@@ -16,6 +16,7 @@ def summary(file_id: str, name: str, state: str = "queued", **more: Any) -> dict
         "fileName": name,
         "state": state,
         "revision": 1,
+        "number": 0,
         "priority": 5,
         "fileSize": 1024,
         "offset": 0,
@@ -62,13 +63,17 @@ class FakeDesk:
                 return {**one, "endpoint": "https://tus.example.com/files/secret-path/", "tries": []}
         raise GiveUp(ErrorCode.NOT_FOUND, "no upload has this fileId")
 
-    async def listing(self, states: Sequence[str], contains: str, after: int, limit: int) -> dict[str, Any]:
+    async def listing(
+        self, states: Sequence[str], contains: str, after: int, limit: int, *, or_id: bool = False
+    ) -> dict[str, Any]:
         self._check()
         self.asked.append(contains)
         found = [
             (number, one)
             for number, one in enumerate(self.uploads, 1)
-            if number > after and one["state"] in states and contains in one["fileName"]
+            if number > after
+            and one["state"] in states
+            and (contains in one["fileName"] or (or_id and contains in one["fileId"]))
         ][:limit]
         answer = {"uploads": [one for _, one in found], "next": found[-1][0] if len(found) == limit else None}
         # Something may happen between what is read and who wanted it.
