@@ -199,6 +199,10 @@ class Engine(Protocol):
         """Outcome and replies so far. Raises UnknownCommand."""
         ...
 
+    async def commands(self, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+        """Those of one agent, without their replies, in the order asked for. Unknown ones are left out."""
+        ...
+
     async def agent(self, client_id: str) -> AgentRecord:
         """One agent as last reported."""
         ...

@@ -438,6 +438,38 @@ def test_ten_thousand_uploads_are_a_few_rows_that_can_be_scrolled_and_found(brow
         assert nodes < 3000, nodes
 
 
+def test_what_was_asked_of_an_agent_that_is_away_is_seen_cancelled_and_followed(
+    browser: Browser, crowded: Plane
+) -> None:
+    agent = crowded.fresh()
+
+    def ask(number: int) -> str:
+        payload = {"fileId": f"f{number}", "fileName": f"reports/{number}.txt"}
+        return str(crowded.order(agent, type="UPLOAD_START", payload=payload).json()["id"])
+
+    with signed_in(browser, _plane_link(crowded)) as tab:
+        page = tab.page
+        choose(page, agent.client_id)
+        expect(page.get_by_text("No uploads yet")).to_be_visible()
+        first, second = ask(1), ask(2)
+        for _ in range(2):
+            expect(page.get_by_role("button", name="Under way 2")).to_be_visible()
+            for name in ("1.txt", "2.txt"):
+                expect(row(page, name)).to_contain_text(re.compile("queued.*waits until the agent is back"))
+            page.reload()
+        row(page, "2.txt").get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel the upload").click()
+        expect(row(page, "2.txt")).to_contain_text("cancelling")
+        (*_, cancel) = [event["message"] for event in agent.poll().json()["events"]]
+        assert (cancel["type"], cancel["payload"]) == ("UPLOAD_CANCEL", {"fileId": "f2"})
+        cancelled = agent.envelope("UPLOAD_CANCELLED", {"fileId": "f2", "revision": 2, "offset": 0})
+        agent.report(agent.ack(first, "accepted"), agent.ack(second, "accepted"), cancelled)
+        expect(row(page, "2.txt")).to_contain_text("cancelled")
+        expect(row(page, "1.txt")).to_contain_text(re.compile("queued.*accepted; waits"))
+        agent.report(agent.ack(first, "rejected"))
+        expect(row(page, "1.txt")).to_have_count(0)
+
+
 _COUNT = """() => {
     const inside = (element) => (element.shadowRoot ? count(element.shadowRoot) : 0);
     const count = (root) => [...root.querySelectorAll("*")].reduce((sum, element) => sum + 1 + inside(element), 0);

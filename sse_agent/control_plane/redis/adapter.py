@@ -126,6 +126,9 @@ class RedisEngine:
     async def command(self, command_id: str) -> CommandRecord:
         return await queries.command(self._store, command_id)
 
+    async def commands(self, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+        return await queries.commands(self._store, client_id, command_ids)
+
     async def agent(self, client_id: str) -> AgentRecord:
         return await queries.agent(self._store, client_id)
 

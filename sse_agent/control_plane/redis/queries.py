@@ -25,6 +25,21 @@ async def command(store: Store, command_id: str) -> CommandRecord:
     return rows.command_record(fields, numbering.decode(), int(sent_n), replies)
 
 
+async def commands(store: Store, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+    """Those of one agent, without their replies. Raises UnknownAgent, AgentDeleted."""
+    standing, *found = await store.read(
+        ("HMGET", agent_key(client_id), "numbering", "deleted_at", "sent_n"),
+        *[("HGETALL", f"{PREFIX}command:{command_id}") for command_id in command_ids],
+    )
+    numbering, _, sent_n = _known(standing)
+    known = (row(fields) for fields in found if fields)
+    return [
+        rows.command_record(fields, numbering.decode(), int(sent_n), ())
+        for fields in known
+        if fields["client_id"] == client_id
+    ]
+
+
 async def agent(store: Store, client_id: str) -> AgentRecord:
     """One agent as last reported. Raises UnknownAgent, AgentDeleted."""
     (found,) = await store.read(("HGETALL", agent_key(client_id)))

@@ -95,6 +95,9 @@ class SqliteEngine:
     async def command(self, command_id: str) -> CommandRecord:
         return await self._database.run(queries.command, command_id)
 
+    async def commands(self, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+        return await self._database.run(queries.commands, client_id, command_ids)
+
     async def agent(self, client_id: str) -> AgentRecord:
         return await self._database.run(queries.agent, client_id)
 

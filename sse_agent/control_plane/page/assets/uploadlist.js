@@ -47,7 +47,7 @@ class UploadList extends Part {
     this.live = h("div", { class: "unseen", role: "status" });
     this.list = new VirtualList({
       label: "Uploads", keyOf: (upload) => upload.fileId,
-      make: () => makeRow((fileId, deed) => this.#do(fileId, deed), (fileId) => this.#found.wishOf(fileId)),
+      make: () => makeRow((fileId, deed) => this.#do(fileId, deed), (fileId) => this.#found.wishOf(fileId), () => this.#isThere),
       onKey: (upload, event) => this.#onKey(upload, event),
     });
     this.empty = h("div", { class: "empty" }, h("strong"), h("span"));
@@ -83,6 +83,10 @@ class UploadList extends Part {
 
   get #found() {
     return this.store.uploads(this.agent).found;
+  }
+
+  get #isThere() {
+    return this.store.agents.get(this.agent)?.presence.connected ?? false;
   }
 
   show(topics) {
@@ -174,7 +178,8 @@ class UploadList extends Part {
     const upload = this.#found.get(fileId);
     const title = shown(lastPart(upload.fileName ?? fileId));
     if (deed === "cancel") {
-      const text = h("p", {}, h("bdi", { text: title }), ` is ${percent(upload.offset, upload.fileSize)} % confirmed. What the tus server has of it is deleted, and it can’t be resumed.`);
+      const words = upload.asked ? " has not begun, and will not." : ` is ${percent(upload.offset, upload.fileSize)} % confirmed. What the tus server has of it is deleted, and it can’t be resumed.`;
+      const text = h("p", {}, h("bdi", { text: title }), words);
       const isMeant = await ask(this.root, { title: "Cancel this upload?", text, yes: "Cancel the upload", isGrave: true });
       this.list.focus();
       if (!isMeant) return undefined;

@@ -37,8 +37,8 @@ const DEEDS = {
 };
 const KEYS = { queued: "p c", uploading: "p c", waiting: "p c", paused: "r c" };
 
-/** `onDeed(fileId, deed)`; `wishOf(fileId)`: what was asked and is not so yet. */
-export function makeRow(onDeed, wishOf) {
+/** `onDeed(fileId, deed)`; `wishOf(fileId)`: what was asked and is not so yet; `isThere()`: whether the agent is connected. */
+export function makeRow(onDeed, wishOf, isThere) {
   const title = h("bdi");
   const size = h("span", { class: "size muted small figures" });
   const sent = h("span", { class: "sent" });
@@ -64,7 +64,7 @@ export function makeRow(onDeed, wishOf) {
     // Named for whoever comes by with arrows; without figures, for a name that changes is read out anew.
     mark(element, { "data-state": upload.state, "aria-label": `${called}, ${wish ?? upload.state}`, "aria-keyshortcuts": KEYS[upload.state] ?? null });
     say(state, wish ? `${wish} …` : upload.state);
-    say(details, detailsOf(upload));
+    say(details, detailsOf(upload, isThere()));
     mark(details, { title: details.textContent });
     mark(bar, { "aria-valuenow": share, "aria-label": `${called}, confirmed`, "aria-valuetext": `${upload.state}, ${share} %` });
     scale(confirmed, upload.state === "complete" ? 1 : part(upload.offset, upload.fileSize));
@@ -91,10 +91,11 @@ function scale(element, share) {
 }
 
 /** The rest of the line: how far, how fast, why it waits, and when it tries next. */
-function detailsOf(upload) {
+function detailsOf(upload, isThere) {
   const of = upload.fileSize === null ? bytes(upload.offset) : `${percent(upload.offset, upload.fileSize)} % confirmed`;
-  if (upload.isAsked) return "asked for; the agent has not answered yet";
   if (upload.isLost) return "its agent’s journal was lost: the outcome is not known";
+  if (upload.asked === "accepted") return isThere ? "accepted; waits its turn" : "accepted; waits until the agent is back";
+  if (upload.asked) return isThere ? "asked for; the agent has not answered yet" : "waits until the agent is back";
   if (upload.state === "uploading") {
     const ahead = Math.max(0, (upload.bytesSent ?? 0) - upload.offset);
     const words = [of, upload.rate ? `${bytes(upload.rate)}/s` : null, upload.etaSeconds ? `${duration(upload.etaSeconds)} left` : null, ahead ? `${bytes(ahead)} more sent` : null];
