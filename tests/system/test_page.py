@@ -468,6 +468,21 @@ def test_what_was_asked_of_an_agent_that_is_away_is_seen_cancelled_and_followed(
         expect(row(page, "1.txt")).to_contain_text(re.compile("queued.*accepted; waits"))
         agent.report(agent.ack(first, "rejected"))
         expect(row(page, "1.txt")).to_have_count(0)
+        # The same of a line of chat that asks for one, also after a reload.
+        page.get_by_role("tab", name="Chat").click()
+        page.get_by_label("Message").fill("/upload long.bin")
+        page.keyboard.press("Enter")
+        line = page.get_by_role("log", name="Chat").get_by_role("listitem").filter(has_text="/upload long.bin")
+        expect(line).to_contain_text("queued")
+        page.reload()
+        expect(line).to_contain_text("waits for the agent")
+        (*_, order) = [event["message"] for event in agent.poll().json()["events"]]
+        agent.report(agent.ack(order["id"], "accepted"))
+        expect(line).to_contain_text("accepted")
+        page.reload()
+        expect(line).to_contain_text("accepted")
+        agent.report(agent.ack(order["id"], "completed"))
+        expect(line).to_contain_text("completed")
 
 
 _COUNT = """() => {
