@@ -143,7 +143,7 @@ class Listener(Protocol):
     """Whoever wants to know what changed. Called on the event loop; must not block."""
 
     def queue_changed(self, client_id: str) -> None:
-        """Its streams should look again: a command is there, or another speaker."""
+        """Whoever looks at it should look again: it is new, a command is there, or another speaker."""
         ...
 
     def command_changed(self, command_id: str) -> None:

@@ -573,6 +573,8 @@ def test_a_machine_is_paired_compared_confirmed_and_turns_green_by_itself(
                 assert fingerprint in lines[-1]
                 dialog.get_by_role("button", name="Yes, they are the same").click()
                 expect(dialog.get_by_text("Waiting until it connects")).to_be_visible()
+                # It is among the others at once, under its name.
+                expect(page.get_by_role("list", name="Agents").get_by_text("warehouse-7")).to_be_attached()
                 assert child.wait(30) == 0
             finally:
                 child.kill()

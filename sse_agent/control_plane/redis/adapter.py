@@ -83,6 +83,8 @@ class RedisEngine:
 
     async def enlist(self, client_ids: Collection[str]) -> None:
         await claims.enlist(self._store, client_ids)
+        for client_id in client_ids:
+            self._listener.queue_changed(client_id)
 
     async def claim(self, client_id: str, speaker: Speaker, cursor: str | None, *, opens_stream: bool) -> Greeting:
         claim = await claims.claim(

@@ -39,6 +39,8 @@ class SqliteEngine:
 
     async def enlist(self, client_ids: Collection[str]) -> None:
         await self._database.run(claims.enlist, client_ids)
+        for client_id in client_ids:
+            self._listener.queue_changed(client_id)
 
     async def claim(self, client_id: str, speaker: Speaker, cursor: str | None, *, opens_stream: bool) -> Greeting:
         claim = await self._database.run(claims.claim, client_id, speaker, cursor, opens_stream=opens_stream)

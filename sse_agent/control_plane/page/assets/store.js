@@ -122,7 +122,13 @@ export class Store extends EventTarget {
   }
 
   #agent(record) {
-    if (!record.isDeleted) { this.#keep(record); this.#tell("agents"); return; }
+    if (!record.isDeleted) {
+      // A new one's name is in the list only.
+      if (!record.enrollment && !this.agents.has(record.clientId)) this.#readAgent(record.clientId);
+      this.#keep(record);
+      this.#tell("agents");
+      return;
+    }
     this.agents.delete(record.clientId);
     this.#uploads.delete(record.clientId);
     this.#chats.forget(record.clientId);
