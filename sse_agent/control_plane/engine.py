@@ -106,6 +106,12 @@ class UploadNews:
     state: str | None
     details: dict[str, Any]
 
+    @property
+    def file_size(self) -> int | None:
+        """Bytes, if they are told."""
+        size = self.details.get("fileSize")
+        return size if type(size) is int and 0 <= size < 2**63 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

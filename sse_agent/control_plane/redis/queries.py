@@ -71,11 +71,11 @@ async def uploads(store: Store, client_id: str, after: str, limit: int) -> Seque
         generation = int(_known(standing)[2] or 0)
         if not listed:
             break
-        durable, progress = await store.read(
-            ("HMGET", agent_key(client_id, "uploads"), *listed), ("HMGET", agent_key(client_id, "progress"), *listed)
+        found = await store.read(
+            *[("HMGET", agent_key(client_id, part), *listed) for part in ("uploads", "progress", "sizes")]
         )
-        for name, line, news in zip(listed, durable, progress, strict=True):
-            record = _upload(name.decode(), generation, line, news)
+        for name, line, news, size in zip(listed, *found, strict=True):
+            record = _upload(name.decode(), generation, line, news, size)
             # Only progress was heard of it, and that is forgotten.
             if record is not None:
                 records.append(record)
@@ -85,7 +85,9 @@ async def uploads(store: Store, client_id: str, after: str, limit: int) -> Seque
     return records[:limit]
 
 
-def _upload(file_id: str, generation: int, line: bytes | None, progress: bytes | None) -> UploadRecord | None:
+def _upload(
+    file_id: str, generation: int, line: bytes | None, progress: bytes | None, size: bytes | None
+) -> UploadRecord | None:
     news, at = _progress(file_id, progress)
     if line is None:
         return None if news is None else rows.upload_from(news, at)
@@ -97,6 +99,7 @@ def _upload(file_id: str, generation: int, line: bytes | None, progress: bytes |
         "state": state.decode(),
         "revision": int(revision) if is_current else 0,
         "details": details,
+        "file_size": None if size is None else int(size),
         "updated_at": updated_at.decode(),
         "is_lost": not is_current and state.decode() in UNFINISHED,
     }

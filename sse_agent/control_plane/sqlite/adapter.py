@@ -68,7 +68,10 @@ class SqliteEngine:
             for place, report in volatile.items()
             if report.type == EventType.CLIENT_STATUS and not self._keys.knows(client_id, report)
         }
-        recording = await self._database.run(reports.record, client_id, speaker, durable, statuses)
+        progress = self._progress.of(client_id)
+        told = (report.upload.file_id for report in durable.values() if report.upload is not None)
+        sizes = {file_id: progress[file_id].file_size for file_id in told if file_id in progress}
+        recording = await self._database.run(reports.record, client_id, speaker, durable, statuses, sizes)
         self._tell_ruling(client_id, recording.ruling)
         now = self._clock.monotonic()
         verdicts = dict(recording.verdicts)
