@@ -246,7 +246,9 @@ async def test_the_size_of_an_upload_is_known_also_when_its_end_does_not_tell_it
         return upload.state, upload.file_size
 
     assert await size("p", "UPLOAD_PROGRESS", news(2, "uploading", n=1)) == ("uploading", 9)
-    paused, cancelled = (UploadNews("file-1", number, 0, state, {}) for number, state in ((3, "paused"), (4, "cancelled")))
+    paused, cancelled = (
+        UploadNews("file-1", number, 0, state, {}) for number, state in ((3, "paused"), (4, "cancelled"))
+    )
     assert await size("e1", "UPLOAD_PAUSED", paused) == ("paused", 9)
     assert await size("e2", "UPLOAD_CANCELLED", cancelled) == ("cancelled", 9)
 

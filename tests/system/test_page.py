@@ -187,7 +187,7 @@ def test_a_refusal_is_told_with_its_reason(browser: Browser, running: World) -> 
 
 
 def test_hostile_names_are_shown_and_nothing_of_them_runs(browser: Browser, running: World) -> None:
-    for name in (HOSTILE, TURNED, "a\nb.txt"):
+    for name in (HOSTILE, TURNED, "a\nb.txt", " a  c.txt"):
         (running.files / name).write_bytes(b"x")
     with signed_in(browser, link(running)) as tab:
         choose(tab.page)
@@ -195,7 +195,7 @@ def test_hostile_names_are_shown_and_nothing_of_them_runs(browser: Browser, runn
         expect(found).to_contain_text("complete")
         expect(found.get_by_text(HOSTILE, exact=True)).to_be_visible()
         open_folder(tab.page)
-        for shown in (HOSTILE, "invoice\\u202efdp.exe", "a\\nb.txt"):
+        for shown in (HOSTILE, "invoice\\u202efdp.exe", "a\\nb.txt", "␣a␣␣c.txt"):
             expect(tab.page.get_by_role("list", name="Files").get_by_text(shown, exact=True)).to_be_visible()
         assert tab.page.locator("img").count() == 1  # its own
         tab.page.get_by_role("tab", name="Chat").click()
@@ -483,6 +483,13 @@ def test_what_was_asked_of_an_agent_that_is_away_is_seen_cancelled_and_followed(
         expect(line).to_contain_text("accepted")
         agent.report(agent.ack(order["id"], "completed"))
         expect(line).to_contain_text("completed")
+        # Another agent is shown whole, whatever was looked for at the last one.
+        page.get_by_role("tab", name="Uploads").click()
+        page.get_by_role("button", name="Cancelled 1").click()
+        page.get_by_label("Find an upload by name").fill("2.txt")
+        page.get_by_role("button", name=re.compile("^agent-0, ")).click()
+        expect(page.get_by_role("button", name="All 10,000")).to_have_attribute("aria-pressed", "true")
+        expect(page.get_by_label("Find an upload by name")).to_have_value("")
 
 
 _COUNT = """() => {
@@ -682,11 +689,16 @@ def test_another_page_embeds_the_elements_with_a_token_of_its_own(browser: Brows
               import { source } from "/page/elements.js";
               source("", async () => window.mine);
             </script>
-            <sse-agent-uploads agent="agent-0" style="display: flex; height: 400px"></sse-agent-uploads>"""
+            <sse-agent-uploads agent="agent-0" style="display: flex; height: 400px"></sse-agent-uploads>
+            <sse-agent-chat agent="agent-0" name="ada" style="display: flex; height: 300px"></sse-agent-chat>"""
         tab.context.add_init_script(f"window.mine = {json.dumps(token)};")
         tab.page.route(f"{base}/mine", lambda route: route.fulfill(body=html, content_type="text/html"))
         tab.page.goto(f"{base}/mine")
         expect(tab.page.get_by_role("button", name="All 10,000")).to_be_visible()
+        expect(row(tab.page, "paused").first).to_be_visible()
+        # The token may only watch.
+        for name in (re.compile("^Resume"), re.compile("^Cancel "), "Send"):
+            expect(tab.page.get_by_role("button", name=name)).to_have_count(0)
         assert tab.errors == []
     finally:
         tab.close()

@@ -26,7 +26,7 @@ const style = sheet(`
 .filters .figures { font-size: 0.8125rem; }
 .notice, .say { margin: 0 1rem 0.5rem; }
 .sum { padding: 0 1rem 0.5rem; }
-:host([read-only]) .deeds { display: none; }
+:host(:is([read-only], [watch-only])) .deeds { display: none; }
 .viewport { flex: 1; border-top: 1px solid var(--line); }
 @container (max-width: 560px) { .tools { grid-template-columns: minmax(0, 1fr); } }
 `);
@@ -78,6 +78,8 @@ class UploadList extends Part {
 
   turned() {
     this.complain("");
+    this.group = "all";
+    this.search.value = "";
     this.list.element.scrollTop = 0;
   }
 
@@ -171,7 +173,7 @@ class UploadList extends Part {
   #onKey(upload, event) {
     const deeds = { p: "pause", r: upload.state === "failed" ? "retry" : "resume", Delete: "cancel", c: "cancel" };
     const deed = deeds[event.key];
-    if (deed && deedsOf(upload).includes(deed) && !this.hasAttribute("read-only")) { event.preventDefault(); this.#do(upload.fileId, deed); }
+    if (deed && deedsOf(upload).includes(deed) && !this.isReadOnly) { event.preventDefault(); this.#do(upload.fileId, deed); }
   }
 
   async #do(fileId, deed) {

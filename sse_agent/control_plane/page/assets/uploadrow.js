@@ -16,13 +16,13 @@ export const rowSheet = sheet(`
 .bar .confirmed { background: var(--accent); }
 [data-state=waiting] .bar .confirmed { background: var(--warn); }
 [data-state=paused] .bar .confirmed, [data-state=cancelled] .bar .confirmed, [data-state=queued] .bar .confirmed { background: var(--muted); }
-[data-state=failed] .bar .confirmed { background: var(--bad); }
-[data-state=complete] .bar, [data-state=cancelled] .bar { visibility: hidden; height: 0; margin: 0.125rem 0; }
+[data-state=complete] .bar, [data-state=cancelled] .bar, [data-state=failed] .bar { visibility: hidden; height: 0; margin: 0.125rem 0; }
 .said { display: flex; gap: 0.5rem; min-width: 0; }
 .state { flex: none; font-weight: 600; }
 [data-state=uploading] .state { color: var(--accent); } [data-state=waiting] .state { color: var(--warn); }
 [data-state=failed] .state { color: var(--bad); } [data-state=complete] .state { color: var(--good); }
 .details { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--muted); }
+[data-state=failed] .details { white-space: normal; overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
 .deeds { display: flex; gap: 0.375rem; align-self: center; justify-content: end; }
 .deeds button { min-height: 2rem; padding: 0 0.625rem; font-size: 0.875rem; }
 .slim .upload { grid-template-columns: minmax(0, 1fr); row-gap: 0.25rem; }
