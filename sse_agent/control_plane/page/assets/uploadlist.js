@@ -135,7 +135,7 @@ class UploadList extends Part {
     const { isRead, error } = this.store.uploads(this.agent);
     const [title, words] = this.empty.children;
     say(title, size ? "None of these" : isRead ? "No uploads yet" : error ? "Not read" : "Reading …");
-    say(words, size ? (wanted ? "Nothing that is shown has that in its name." : "") : isRead ? "Choose files on the tab Files." : error ?? "");
+    say(words, size ? (wanted ? "Nothing that is shown has that in its name." : "") : isRead ? (this.isReadOnly ? "" : "Choose files on the tab Files.") : error ?? "");
     this.#sum();
   }
 
