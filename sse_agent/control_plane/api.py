@@ -186,9 +186,11 @@ class Api:
         return _record(found[0])
 
     async def _uploads(self, viewer: Viewer, client_id: str, after: str, limit: int) -> Sequence[UploadRecord]:
-        found = await self._engine.uploads(client_id, after=after, limit=limit)
-        named = found if self._asked is None else await self._asked.named(client_id, found)
-        return named if viewer.is_service else [_upload_for_people(record) for record in named]
+        if self._asked is None:
+            found = await self._engine.uploads(client_id, after=after, limit=limit)
+        else:
+            found = await self._asked.uploads(client_id, after=after, limit=limit)
+        return found if viewer.is_service else [_upload_for_people(record) for record in found]
 
     async def messages(
         self,

@@ -106,6 +106,12 @@ class UploadNews:
     state: str | None
     details: dict[str, Any]
 
+    @property
+    def file_size(self) -> int | None:
+        """Bytes, if they are told."""
+        size = self.details.get("fileSize")
+        return size if type(size) is int and 0 <= size < 2**63 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -143,7 +149,7 @@ class Listener(Protocol):
     """Whoever wants to know what changed. Called on the event loop; must not block."""
 
     def queue_changed(self, client_id: str) -> None:
-        """Its streams should look again: a command is there, or another speaker."""
+        """Whoever looks at it should look again: it is new, a command is there, or another speaker."""
         ...
 
     def command_changed(self, command_id: str) -> None:
@@ -197,6 +203,10 @@ class Engine(Protocol):
 
     async def command(self, command_id: str) -> CommandRecord:
         """Outcome and replies so far. Raises UnknownCommand."""
+        ...
+
+    async def commands(self, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+        """Those of one agent, without their replies, in the order asked for. Unknown ones are left out."""
         ...
 
     async def agent(self, client_id: str) -> AgentRecord:

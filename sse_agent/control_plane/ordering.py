@@ -120,12 +120,15 @@ class Ordering:
         )
 
     async def _with_token(self, client_id: str, order: CommandOrder) -> dict[str, Any]:
-        """An upload is told its token, unless whoever commands it has another tus server's."""
-        if self._admission is None or order.type != CommandType.UPLOAD_START or "uploadToken" in order.payload:
+        """An upload is told its token, unless whoever commands it brings one."""
+        if self._admission is None or order.type != CommandType.UPLOAD_START:
             return order.payload
         start = UploadStart.model_validate(order.payload, by_name=False)
+        # A token and a tus server of their own: there is no other token, and ours is none of that server's business.
+        if start.upload_token is not None and start.tus_endpoint is not None:
+            return order.payload
         token = await self._admission.command(client_id, start.file_id, start.file_size)
-        return {**order.payload, "uploadToken": token}
+        return {**order.payload, "uploadToken": start.upload_token or token}
 
 
 def _real(order: CommandOrder, key: str) -> CommandOrder:

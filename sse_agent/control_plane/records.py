@@ -50,20 +50,29 @@ class AgentRecord(Record):
     enrollment: dict[str, Any] | None = None
 
 
+class AskedRecord(Record):
+    """The command that asked for an upload: `status` is queued, sent, accepted or unknown."""
+
+    command_id: str
+    status: str
+
+
 class UploadRecord(Record):
     """One upload. `result` is the payload of the event that ended it; `progress` that of the newest progress event.
 
     `is_lost`: it was unfinished when the agent's journal was lost, and nothing was heard of it since.
+    `asked`: while the agent has reported nothing of it; there is no `revision` then.
     """
 
     file_id: str
     file_name: str | None = None
     state: str
-    revision: int
+    revision: int | None
     offset: int | None = None
     file_size: int | None = None
     updated_at: str
     is_lost: bool = False
+    asked: AskedRecord | None = None
     progress: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
 

@@ -101,7 +101,7 @@ def upload_record(upload: Row, news: UploadNews | None) -> UploadRecord:
         state=upload["state"],
         revision=upload["revision"],
         offset=details.get("fileSize") if upload["state"] == "complete" else details.get("offset"),
-        file_size=details.get("fileSize"),
+        file_size=details.get("fileSize", upload["file_size"]),
         updated_at=upload["updated_at"],
         is_lost=bool(upload["is_lost"]),
         result=details if upload["state"] in _ENDED else None,
@@ -121,7 +121,7 @@ def _with(record: UploadRecord, news: UploadNews) -> UploadRecord:
             "state": news.state or record.state,
             "revision": news.revision,
             "offset": news.details.get("offset"),
-            "file_size": news.details.get("fileSize"),
+            "file_size": news.details.get("fileSize", record.file_size),
             "is_lost": False,
             "progress": news.details,
         }

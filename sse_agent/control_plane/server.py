@@ -183,7 +183,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
             secret = settings.tus_hook_secret.get_secret_value() if settings.tus_hook_secret else None
             admission = Admission(engine, parts.tokens, clock, settings.upload_token_seconds)
             admitting = admission if secret else None
-            asked = Asked(engine, viewers, clock)
+            asked = Asked(engine, engine, viewers, clock)
             ordering = Ordering(
                 engine, parts.audit, clock, per_s=settings.commands_per_second, admission=admitting, asked=asked
             )

@@ -29,10 +29,11 @@ _CHANGED_LIMIT = 10_000
 
 @dataclass(eq=False)
 class View:
-    """One open stream. `agents`: what it may see; None: all."""
+    """One open stream. `agents`: what it may see; None: all. `scopes`: what its token is good for."""
 
     agents: frozenset[str] | None
     is_service: bool
+    scopes: frozenset[str] = frozenset()
     mailbox: Mailbox = field(default_factory=Mailbox)
 
     def sees(self, client_id: str) -> bool:

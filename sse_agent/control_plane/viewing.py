@@ -64,7 +64,7 @@ class Viewing:
             viewer = await self._access.require_viewer(headers)
             if not accepts(headers, "text/event-stream"):
                 raise NotAcceptable("this stream is text/event-stream")
-            view = View(_wanted(viewer, scope), viewer.is_service)
+            view = View(_wanted(viewer, scope), viewer.is_service, viewer.scopes)
             with self._viewers.joined(view), self._bells.listening(TOPIC) as draining:
                 await self._stream(view, self._ends_at(viewer), headers.get("last-event-id"), draining, receive, send)
         except Problem as problem:
@@ -80,7 +80,7 @@ class Viewing:
             try:
                 await self._within(send, {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
                 # With a comment behind it: some boxes hold one message back until the next one comes.
-                await self._write(send, self._hello(after_n, reason) + b":\n\n")
+                await self._write(send, self._hello(view, after_n, reason) + b":\n\n")
                 with suppress(Problem):
                     # 200 is out: the stream can only end. The viewer comes back, and is told then.
                     await self._carry(_Sight(view, after_n, after_n, ends_at), has_left, send)
@@ -141,12 +141,13 @@ class Viewing:
             return end_n, "away-too-long"
         return int(cursor), None
 
-    def _hello(self, position: int, reason: str | None) -> bytes:
+    def _hello(self, view: View, position: int, reason: str | None) -> bytes:
         hello: dict[str, Any] = {
             "protocol": 1,
             "now": timestamp(self._clock.now()),
             "heartbeatSeconds": self._heartbeat_s,
             "instance": self._instance,
+            "scopes": sorted(view.scopes),
             "position": position,
             "resume": reason is None,
         }

@@ -239,6 +239,20 @@ async def test_of_two_events_about_an_upload_the_higher_revision_counts_and_of_t
     assert await state(progress("p4", news(6, "uploading", n=99))) == ("complete", 6)
 
 
+async def test_the_size_of_an_upload_is_known_also_when_its_end_does_not_tell_it(engine: Whole) -> None:
+    async def size(name: str, kind: str, what: UploadNews) -> tuple[str, int | None]:
+        await engine.record(ME, FIRST, [report(name, kind, upload=what)])
+        (upload,) = await engine.uploads(ME, after="", limit=10)
+        return upload.state, upload.file_size
+
+    assert await size("p", "UPLOAD_PROGRESS", news(2, "uploading", n=1)) == ("uploading", 9)
+    paused, cancelled = (
+        UploadNews("file-1", number, 0, state, {}) for number, state in ((3, "paused"), (4, "cancelled"))
+    )
+    assert await size("e1", "UPLOAD_PAUSED", paused) == ("paused", 9)
+    assert await size("e2", "UPLOAD_CANCELLED", cancelled) == ("cancelled", 9)
+
+
 async def test_an_old_status_that_is_repeated_does_not_replace_the_new_one(engine: Whole) -> None:
     old, new = (
         report(name, "CLIENT_STATUS", b'{"timestamp": "t", "payload": {"is": "%s"}}' % name.encode())

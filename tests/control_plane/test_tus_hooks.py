@@ -98,9 +98,17 @@ def test_a_token_that_ended_is_renewed_by_its_agent_alone(there: Plane) -> None:
     assert slug(there.client.post(f"{agent.path}/uploads/g/token", headers=agent.headers)) == "no-upload-tokens"
 
 
-def test_a_token_that_the_command_brings_is_left_alone(there: Plane) -> None:
+def test_a_token_that_the_command_brings_is_left_alone_and_renewed_unless_it_is_another_server_s(there: Plane) -> None:
     agent = there.fresh()
+
+    def renewed(file_id: str) -> int:
+        path = f"{agent.path}/uploads/{file_id}/token"
+        return there.client.post(path, headers={**agent.headers, "Idempotency-Key": file_id}).status_code
+
     assert commanded(there, agent, "f", uploadToken="theirs") == "theirs"
+    assert renewed("f") == 201
+    assert commanded(there, agent, "g", uploadToken="theirs", tusEndpoint="https://tus.example/files/") == "theirs"
+    assert renewed("g") == 404
 
 
 def test_a_command_given_twice_is_one_command(there: Plane) -> None:

@@ -249,11 +249,14 @@ def test_an_upload_has_the_name_that_it_was_asked_for_with(running: Plane) -> No
     found = running.ask("GET", f"{agent.path}/uploads").json()["uploads"]
     assert [(upload["fileId"], upload["fileName"]) for upload in found] == [
         ("f0", "reports/0.txt"),
+        ("f1", "reports/1.txt"),
         ("f2", "reports/2.txt"),
         ("g", None),
     ]
     assert running.ask("GET", f"{agent.path}/uploads/f2").json()["fileName"] == "reports/2.txt"
-    assert slug(running.ask("GET", f"{agent.path}/uploads/f1")) == "unknown-upload"
+    only_asked = running.ask("GET", f"{agent.path}/uploads/f1").json()
+    assert (only_asked["state"], only_asked["revision"], only_asked["asked"]["status"]) == ("queued", None, "queued")
+    assert slug(running.ask("GET", f"{agent.path}/uploads/f3")) == "unknown-upload"
 
 
 def test_progress_is_told_without_a_place_and_not_each_of_it(running: Plane) -> None:

@@ -187,7 +187,7 @@ def test_a_refusal_is_told_with_its_reason(browser: Browser, running: World) -> 
 
 
 def test_hostile_names_are_shown_and_nothing_of_them_runs(browser: Browser, running: World) -> None:
-    for name in (HOSTILE, TURNED, "a\nb.txt"):
+    for name in (HOSTILE, TURNED, "a\nb.txt", " a  c.txt"):
         (running.files / name).write_bytes(b"x")
     with signed_in(browser, link(running)) as tab:
         choose(tab.page)
@@ -195,7 +195,7 @@ def test_hostile_names_are_shown_and_nothing_of_them_runs(browser: Browser, runn
         expect(found).to_contain_text("complete")
         expect(found.get_by_text(HOSTILE, exact=True)).to_be_visible()
         open_folder(tab.page)
-        for shown in (HOSTILE, "invoice\\u202efdp.exe", "a\\nb.txt"):
+        for shown in (HOSTILE, "invoice\\u202efdp.exe", "a\\nb.txt", "␣a␣␣c.txt"):
             expect(tab.page.get_by_role("list", name="Files").get_by_text(shown, exact=True)).to_be_visible()
         assert tab.page.locator("img").count() == 1  # its own
         tab.page.get_by_role("tab", name="Chat").click()
@@ -438,6 +438,60 @@ def test_ten_thousand_uploads_are_a_few_rows_that_can_be_scrolled_and_found(brow
         assert nodes < 3000, nodes
 
 
+def test_what_was_asked_of_an_agent_that_is_away_is_seen_cancelled_and_followed(
+    browser: Browser, crowded: Plane
+) -> None:
+    agent = crowded.fresh()
+
+    def ask(number: int) -> str:
+        payload = {"fileId": f"f{number}", "fileName": f"reports/{number}.txt"}
+        return str(crowded.order(agent, type="UPLOAD_START", payload=payload).json()["id"])
+
+    with signed_in(browser, _plane_link(crowded)) as tab:
+        page = tab.page
+        choose(page, agent.client_id)
+        expect(page.get_by_text("No uploads yet")).to_be_visible()
+        first, second = ask(1), ask(2)
+        for _ in range(2):
+            expect(page.get_by_role("button", name="Under way 2")).to_be_visible()
+            for name in ("1.txt", "2.txt"):
+                expect(row(page, name)).to_contain_text(re.compile("queued.*waits until the agent is back"))
+            page.reload()
+        row(page, "2.txt").get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel the upload").click()
+        expect(row(page, "2.txt")).to_contain_text("cancelling")
+        (*_, cancel) = [event["message"] for event in agent.poll().json()["events"]]
+        assert (cancel["type"], cancel["payload"]) == ("UPLOAD_CANCEL", {"fileId": "f2"})
+        cancelled = agent.envelope("UPLOAD_CANCELLED", {"fileId": "f2", "revision": 2, "offset": 0})
+        agent.report(agent.ack(first, "accepted"), agent.ack(second, "accepted"), cancelled)
+        expect(row(page, "2.txt")).to_contain_text("cancelled")
+        expect(row(page, "1.txt")).to_contain_text(re.compile("queued.*accepted; waits"))
+        agent.report(agent.ack(first, "rejected"))
+        expect(row(page, "1.txt")).to_have_count(0)
+        # The same of a line of chat that asks for one, also after a reload.
+        page.get_by_role("tab", name="Chat").click()
+        page.get_by_label("Message").fill("/upload long.bin")
+        page.keyboard.press("Enter")
+        line = page.get_by_role("log", name="Chat").get_by_role("listitem").filter(has_text="/upload long.bin")
+        expect(line).to_contain_text("queued")
+        page.reload()
+        expect(line).to_contain_text("waits for the agent")
+        (*_, order) = [event["message"] for event in agent.poll().json()["events"]]
+        agent.report(agent.ack(order["id"], "accepted"))
+        expect(line).to_contain_text("accepted")
+        page.reload()
+        expect(line).to_contain_text("accepted")
+        agent.report(agent.ack(order["id"], "completed"))
+        expect(line).to_contain_text("completed")
+        # Another agent is shown whole, whatever was looked for at the last one.
+        page.get_by_role("tab", name="Uploads").click()
+        page.get_by_role("button", name="Cancelled 1").click()
+        page.get_by_label("Find an upload by name").fill("2.txt")
+        page.get_by_role("button", name=re.compile("^agent-0, ")).click()
+        expect(page.get_by_role("button", name="All 10,000")).to_have_attribute("aria-pressed", "true")
+        expect(page.get_by_label("Find an upload by name")).to_have_value("")
+
+
 _COUNT = """() => {
     const inside = (element) => (element.shadowRoot ? count(element.shadowRoot) : 0);
     const count = (root) => [...root.querySelectorAll("*")].reduce((sum, element) => sum + 1 + inside(element), 0);
@@ -526,6 +580,8 @@ def test_a_machine_is_paired_compared_confirmed_and_turns_green_by_itself(
                 assert fingerprint in lines[-1]
                 dialog.get_by_role("button", name="Yes, they are the same").click()
                 expect(dialog.get_by_text("Waiting until it connects")).to_be_visible()
+                # It is among the others at once, under its name.
+                expect(page.get_by_role("list", name="Agents").get_by_text("warehouse-7")).to_be_attached()
                 assert child.wait(30) == 0
             finally:
                 child.kill()
@@ -633,11 +689,16 @@ def test_another_page_embeds_the_elements_with_a_token_of_its_own(browser: Brows
               import { source } from "/page/elements.js";
               source("", async () => window.mine);
             </script>
-            <sse-agent-uploads agent="agent-0" style="display: flex; height: 400px"></sse-agent-uploads>"""
+            <sse-agent-uploads agent="agent-0" style="display: flex; height: 400px"></sse-agent-uploads>
+            <sse-agent-chat agent="agent-0" name="ada" style="display: flex; height: 300px"></sse-agent-chat>"""
         tab.context.add_init_script(f"window.mine = {json.dumps(token)};")
         tab.page.route(f"{base}/mine", lambda route: route.fulfill(body=html, content_type="text/html"))
         tab.page.goto(f"{base}/mine")
         expect(tab.page.get_by_role("button", name="All 10,000")).to_be_visible()
+        expect(row(tab.page, "paused").first).to_be_visible()
+        # The token may only watch.
+        for name in (re.compile("^Resume"), re.compile("^Cancel "), "Send"):
+            expect(tab.page.get_by_role("button", name=name)).to_have_count(0)
         assert tab.errors == []
     finally:
         tab.close()

@@ -86,6 +86,8 @@ class RedisEngine:
 
     async def enlist(self, client_ids: Collection[str]) -> None:
         await claims.enlist(self._store, client_ids)
+        for client_id in client_ids:
+            self._listener.queue_changed(client_id)
 
     async def claim(self, client_id: str, speaker: Speaker, cursor: str | None, *, opens_stream: bool) -> Greeting:
         claim = await claims.claim(
@@ -128,6 +130,9 @@ class RedisEngine:
 
     async def command(self, command_id: str) -> CommandRecord:
         return await queries.command(self._store, command_id)
+
+    async def commands(self, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+        return await queries.commands(self._store, client_id, command_ids)
 
     async def agent(self, client_id: str) -> AgentRecord:
         return await queries.agent(self._store, client_id)

@@ -10,6 +10,7 @@
 | `agent:<id>:keys` | hash | message ID → digest, for ever |
 | `agent:<id>:events` | stream | places in `feed` of what it reported |
 | `agent:<id>:uploads`, `:progress`, `:files` | hash, hash, sorted set | uploads, their newest progress, their IDs |
+| `agent:<id>:sizes` | hash | their sizes in bytes, as far as they were told |
 | `command:<id>` | hash | one command and its outcome, for ever |
 | `service-keys` | hash | Idempotency-Key → digest, for ever |
 | `feed`, `feed:n` | stream, counter | what all agents reported |

@@ -25,6 +25,21 @@ async def command(store: Store, command_id: str) -> CommandRecord:
     return rows.command_record(fields, numbering.decode(), int(sent_n), replies)
 
 
+async def commands(store: Store, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+    """Those of one agent, without their replies. Raises UnknownAgent, AgentDeleted."""
+    standing, *found = await store.read(
+        ("HMGET", agent_key(client_id), "numbering", "deleted_at", "sent_n"),
+        *[("HGETALL", f"{PREFIX}command:{command_id}") for command_id in command_ids],
+    )
+    numbering, _, sent_n = _known(standing)
+    known = (row(fields) for fields in found if fields)
+    return [
+        rows.command_record(fields, numbering.decode(), int(sent_n), ())
+        for fields in known
+        if fields["client_id"] == client_id
+    ]
+
+
 async def agent(store: Store, client_id: str) -> AgentRecord:
     """One agent as last reported. Raises UnknownAgent, AgentDeleted."""
     (found,) = await store.read(("HGETALL", agent_key(client_id)))
@@ -56,11 +71,11 @@ async def uploads(store: Store, client_id: str, after: str, limit: int) -> Seque
         generation = int(_known(standing)[2] or 0)
         if not listed:
             break
-        durable, progress = await store.read(
-            ("HMGET", agent_key(client_id, "uploads"), *listed), ("HMGET", agent_key(client_id, "progress"), *listed)
+        found = await store.read(
+            *[("HMGET", agent_key(client_id, part), *listed) for part in ("uploads", "progress", "sizes")]
         )
-        for name, line, news in zip(listed, durable, progress, strict=True):
-            record = _upload(name.decode(), generation, line, news)
+        for name, line, news, size in zip(listed, *found, strict=True):
+            record = _upload(name.decode(), generation, line, news, size)
             # Only progress was heard of it, and that is forgotten.
             if record is not None:
                 records.append(record)
@@ -70,7 +85,9 @@ async def uploads(store: Store, client_id: str, after: str, limit: int) -> Seque
     return records[:limit]
 
 
-def _upload(file_id: str, generation: int, line: bytes | None, progress: bytes | None) -> UploadRecord | None:
+def _upload(
+    file_id: str, generation: int, line: bytes | None, progress: bytes | None, size: bytes | None
+) -> UploadRecord | None:
     news, at = _progress(file_id, progress)
     if line is None:
         return None if news is None else rows.upload_from(news, at)
@@ -82,6 +99,7 @@ def _upload(file_id: str, generation: int, line: bytes | None, progress: bytes |
         "state": state.decode(),
         "revision": int(revision) if is_current else 0,
         "details": details,
+        "file_size": None if size is None else int(size),
         "updated_at": updated_at.decode(),
         "is_lost": not is_current and state.decode() in UNFINISHED,
     }

@@ -105,7 +105,9 @@ def _place(event_id: str) -> dict[str, str]:
 
 
 def _upload(news: UploadNews) -> dict[str, str]:
+    size = {} if news.file_size is None else {"size": str(news.file_size)}
     return {
+        **size,
         "file": news.file_id,
         "revision": str(news.revision),
         "n": str(news.n),

@@ -39,6 +39,8 @@ class SqliteEngine:
 
     async def enlist(self, client_ids: Collection[str]) -> None:
         await self._database.run(claims.enlist, client_ids)
+        for client_id in client_ids:
+            self._listener.queue_changed(client_id)
 
     async def claim(self, client_id: str, speaker: Speaker, cursor: str | None, *, opens_stream: bool) -> Greeting:
         claim = await self._database.run(claims.claim, client_id, speaker, cursor, opens_stream=opens_stream)
@@ -66,7 +68,10 @@ class SqliteEngine:
             for place, report in volatile.items()
             if report.type == EventType.CLIENT_STATUS and not self._keys.knows(client_id, report)
         }
-        recording = await self._database.run(reports.record, client_id, speaker, durable, statuses)
+        progress = self._progress.of(client_id)
+        told = (report.upload.file_id for report in durable.values() if report.upload is not None)
+        sizes = {file_id: progress[file_id].file_size for file_id in told if file_id in progress}
+        recording = await self._database.run(reports.record, client_id, speaker, durable, statuses, sizes)
         self._tell_ruling(client_id, recording.ruling)
         now = self._clock.monotonic()
         verdicts = dict(recording.verdicts)
@@ -94,6 +99,9 @@ class SqliteEngine:
 
     async def command(self, command_id: str) -> CommandRecord:
         return await self._database.run(queries.command, command_id)
+
+    async def commands(self, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+        return await self._database.run(queries.commands, client_id, command_ids)
 
     async def agent(self, client_id: str) -> AgentRecord:
         return await self._database.run(queries.agent, client_id)

@@ -27,7 +27,7 @@ from sse_agent.errors import CannotStart, ExitCode
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MIGRATIONS = ("schema.sql", "documents.sql")
+MIGRATIONS = ("schema.sql", "documents.sql", "sizes.sql")
 """Applied in order, each in one transaction; `user_version` counts them."""
 
 GROUP_LIMIT = 256

@@ -26,6 +26,13 @@ def command(tx: Transaction, command_id: str) -> CommandRecord:
     return rows.command_record(row, row["numbering"], row["sent_n"], [reply["body"] for reply in replies])
 
 
+def commands(tx: Transaction, client_id: str, command_ids: Sequence[str]) -> Sequence[CommandRecord]:
+    """Those of one agent, without their replies. Raises UnknownAgent, AgentDeleted."""
+    agent = claims.known(tx, client_id)
+    found = (tx.one("SELECT * FROM commands WHERE id = ? AND client_id = ?", name, client_id) for name in command_ids)
+    return [rows.command_record(row, agent["numbering"], agent["sent_n"], ()) for row in found if row is not None]
+
+
 def agent(tx: Transaction, client_id: str) -> AgentRecord:
     """One agent as last reported. Raises UnknownAgent, AgentDeleted."""
     return rows.agent_record(claims.known(tx, client_id))

@@ -23,9 +23,17 @@ class Recording:
 
 
 def record(
-    tx: Transaction, client_id: str, speaker: Speaker, durable: Mapping[int, Report], statuses: Mapping[int, Report]
+    tx: Transaction,
+    client_id: str,
+    speaker: Speaker,
+    durable: Mapping[int, Report],
+    statuses: Mapping[int, Report],
+    sizes: Mapping[str, int | None],
 ) -> Recording:
-    """`durable` ones have keys here; of `statuses`, whose keys are kept elsewhere, the last one is written down."""
+    """`durable` ones have keys here; of `statuses`, whose keys are kept elsewhere, the last one is written down.
+
+    `sizes`: bytes of uploads as their progress told, by file ID.
+    """
     ruling = claims.bind(tx, client_id, speaker)
     agent = claims.known(tx, client_id)
     changed: set[str] = set()
@@ -33,7 +41,7 @@ def record(
     for place, report in durable.items():
         verdicts[place] = _remember_key(tx, client_id, report)
         if verdicts[place] is Verdict.RECORDED:
-            changed |= _apply(tx, agent, report)
+            changed |= _apply(tx, agent, report, sizes)
     for report in statuses.values():
         tx.run("UPDATE agents SET status = ? WHERE client_id = ?", report.body, client_id)
     return Recording(verdicts, frozenset(changed), ruling)
@@ -52,7 +60,7 @@ def _remember_key(tx: Transaction, client_id: str, report: Report) -> Verdict:
     return Verdict.RECORDED
 
 
-def _apply(tx: Transaction, agent: sqlite3.Row, report: Report) -> set[str]:
+def _apply(tx: Transaction, agent: sqlite3.Row, report: Report, sizes: Mapping[str, int | None]) -> set[str]:
     """The event, and the state that follows from it. Returns the IDs of the commands that it is about."""
     client_id = agent["client_id"]
     answered = commands.named(tx, agent, report.in_reply_to) if report.in_reply_to is not None else None
@@ -70,7 +78,7 @@ def _apply(tx: Transaction, agent: sqlite3.Row, report: Report) -> set[str]:
         changed.add(commands.acknowledge(tx, agent, report.ack))
     for news in (report.upload, *report.uploads):
         if news is not None:
-            _note_upload(tx, client_id, news)
+            _note_upload(tx, client_id, news, sizes.get(news.file_id))
     if report.type == EventType.CLIENT_CONNECTED:
         tx.run("UPDATE agents SET connection = ? WHERE client_id = ?", report.body, client_id)
         _note_cursor(tx, agent, report.cursor)
@@ -79,12 +87,14 @@ def _apply(tx: Transaction, agent: sqlite3.Row, report: Report) -> set[str]:
     return {command_id for command_id in changed if command_id is not None}
 
 
-def _note_upload(tx: Transaction, client_id: str, news: UploadNews) -> None:
+def _note_upload(tx: Transaction, client_id: str, news: UploadNews, size: int | None) -> None:
     """The higher revision wins; complete is final, but not what a lost journal said (its revision is 0)."""
     tx.run(
-        "INSERT INTO uploads (client_id, file_id, revision, state, details, updated_at) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO uploads (client_id, file_id, revision, state, details, updated_at, file_size)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (client_id, file_id) DO UPDATE SET revision = excluded.revision, state = excluded.state,"
-        " details = excluded.details, updated_at = excluded.updated_at, is_lost = 0"
+        " details = excluded.details, updated_at = excluded.updated_at, is_lost = 0,"
+        " file_size = coalesce(excluded.file_size, uploads.file_size)"
         " WHERE excluded.revision > uploads.revision AND (uploads.state <> 'complete' OR uploads.revision = 0)",
         client_id,
         news.file_id,
@@ -92,6 +102,7 @@ def _note_upload(tx: Transaction, client_id: str, news: UploadNews) -> None:
         news.state,
         pydantic_core.to_json(news.details),
         tx.at,
+        size if news.file_size is None else news.file_size,
     )
 
 

@@ -74,6 +74,10 @@ async def two(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         # It listens now.
         await one.until(lambda found: found.missed > 0)
     await here.enlist([ME])
+    # A new agent is heard of at once.
+    for one in heard:
+        await one.until(lambda found: found.queues == [ME])
+        one.queues.clear()
     yield Two(here, there, *heard)
     await here.close()
     await there.close()

@@ -117,7 +117,6 @@ class App extends HTMLElement {
     this.next = h("span", { class: "figures" });
     this.list = h("sse-agent-list", { onchoose: (event) => { location.hash = path(event.detail, this.tab ?? "uploads"); } });
     this.add = h("button", { type: "button", text: "Add an agent", onclick: () => this.#pair() });
-    mark(this.add.parentElement ?? this.add, { hidden: !this.canManage });
     this.heading = h("h2", { id: "agent", tabindex: "-1" }, h("bdi"));
     this.there = h("span", { class: "dot", "aria-hidden": "true" });
     this.presence = h("span", { class: "muted small" });
@@ -132,7 +131,7 @@ class App extends HTMLElement {
     this.app = h("div", { class: "app" },
       h("header", { class: "bar" }, h("h1", {}, h("img", { src: "page/icon.svg", alt: "" }), "sse-agent"), h("div", { class: "grow line" }, this.dot, h("span", { role: "status" }, this.word), this.next),
         h("span", { class: "muted small name" }, h("bdi", { text: shown(subject) })), h("button", { type: "button", class: "quiet", text: "Sign out", onclick: () => this.session.signOut() })),
-      h("nav", { class: "side", "aria-label": "Agents" }, this.list, h("footer", {}, this.add)), this.choose);
+      h("nav", { class: "side", "aria-label": "Agents" }, this.list, h("footer", { hidden: !this.canManage }, this.add)), this.choose);
     this.root.replaceChildren(this.app);
     this.#showState();
     this.#route();

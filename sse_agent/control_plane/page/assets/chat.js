@@ -20,7 +20,8 @@ const style = sheet(`
 form { display: grid; grid-template-columns: 1fr auto; gap: 0.5rem; padding: 0.75rem 1rem; border-top: 1px solid var(--line); align-items: end; }
 textarea { resize: none; max-height: 9rem; field-sizing: content; }
 .notice { margin: 0 1rem 0.5rem; }
-:host([read-only]) form { display: none; }
+.empty { flex: 1; align-content: center; }
+:host(:is([read-only], [watch-only])) form { display: none; }
 form .hint { grid-column: 1 / -1; }
 `);
 

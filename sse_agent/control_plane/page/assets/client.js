@@ -47,6 +47,9 @@ export class Client extends EventTarget {
   #wake = () => { this.#isWoken = true; };
   #isWoken = false;
 
+  /** What the token may: `watch`, `command`, `manage`; null: not told yet. */
+  scopes = null;
+
   /** connecting · connected · waiting (with `nextTryAt`, ms) · signed-out · asleep */
   state = { word: "connecting", nextTryAt: null, reason: "" };
 
@@ -234,6 +237,7 @@ export class Client extends EventTarget {
     const parsed = JSON.parse(data);
     if (event === "HELLO") {
       if (this.#position === null) this.#position = String(parsed.position);
+      this.scopes = parsed.scopes ?? null;
       this.#become("connected");
       this.dispatchEvent(new CustomEvent("hello", { detail: parsed }));
       return;

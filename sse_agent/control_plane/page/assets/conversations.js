@@ -95,7 +95,7 @@ export class Conversations {
       const record = await this.#client.outcome(id, { withinS });
       const line = has(id);
       if (!line) return;
-      line.status = record.outcome ?? "waits for the agent";
+      line.status = record.outcome ?? (record.acceptedAt ? "accepted" : "waits for the agent");
       this.#tell(clientId);
       if (record.outcome === null) return;
       const text = repliesOf(record, (fileId) => this.#nameOf(clientId, fileId));

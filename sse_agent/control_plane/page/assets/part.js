@@ -31,6 +31,7 @@ export class Part extends HTMLElement {
   static sheets = [];
   #release = null;
   #onChange = (event) => this.show(event.detail);
+  #onHello = () => mark(this, { "watch-only": this.client.scopes !== null && !this.client.scopes.includes("command") });
   #isBuilt = false;
 
   constructor() {
@@ -65,6 +66,11 @@ export class Part extends HTMLElement {
     return source(this.#baseUrl).store;
   }
 
+  /** Whether nothing may be asked of agents: so wants the page, or its token may not. */
+  get isReadOnly() {
+    return this.hasAttribute("read-only") || this.hasAttribute("watch-only");
+  }
+
   get #baseUrl() {
     return this.getAttribute("base-url") ?? "";
   }
@@ -76,6 +82,8 @@ export class Part extends HTMLElement {
     }
     this.#release = this.client.use();
     this.store.addEventListener("change", this.#onChange);
+    this.client.addEventListener("hello", this.#onHello);
+    this.#onHello();
     this.opened?.();
     this.show(null);
   }
@@ -83,6 +91,7 @@ export class Part extends HTMLElement {
   disconnectedCallback() {
     this.#release?.();
     this.store.removeEventListener("change", this.#onChange);
+    this.client.removeEventListener("hello", this.#onHello);
     this.closed?.();
   }
 

@@ -2,11 +2,10 @@
 
 import { bytes } from "./text.js";
 
-/** One text of several lines, for a command's record; `nameOf(fileId)`: what people call an upload. */
+/** One text of several lines, for the record of a command that is over; `nameOf(fileId)`: what people call an upload. */
 export function repliesOf(record, nameOf) {
   const words = record.replies.map((reply) => WORDS[reply.type]?.(reply.payload, nameOf)).filter(Boolean);
   if (words.length) return words.join("\n");
-  if (record.outcome === null) return "The agent has not answered yet.";
   if (record.error) return `${record.outcome}: ${record.error.message || record.error.code}`;
   return record.outcome;
 }

@@ -69,20 +69,27 @@ export class Store extends EventTarget {
     this.#tell(`uploads ${clientId}`);
     try {
       const id = await this.#client.command(clientId, type, { fileId });
-      this.#asked.set(id, { clientId, fileId });
-      return await this.#client.outcome(id);
-    } finally {
-      found.wish(fileId, null);
-      this.#tell(`uploads ${clientId}`);
+      const record = await this.#client.outcome(id);
+      // It stands until the agent is back.
+      if (record.outcome === null) this.#remember(id, { clientId, fileId, isWish: true });
+      else this.#fulfilled(clientId, fileId);
+      return record;
+    } catch (error) {
+      this.#fulfilled(clientId, fileId);
+      throw error;
     }
+  }
+
+  #fulfilled(clientId, fileId) {
+    this.#uploads.get(clientId)?.found.wish(fileId, null);
+    this.#tell(`uploads ${clientId}`);
   }
 
   /** Ask for a file; the command's ID. */
   async start(clientId, payload, shownName) {
     const id = await this.#client.command(clientId, "UPLOAD_START", payload);
-    this.#asked.set(id, { clientId, fileId: payload.fileId });
-    this.uploads(clientId).found.asked(payload.fileId, shownName, new Date().toISOString());
-    this.#tell(`uploads ${clientId}`);
+    this.uploads(clientId);
+    this.#start(id, clientId, payload.fileId, shownName, new Date().toISOString());
     return id;
   }
 
@@ -115,7 +122,13 @@ export class Store extends EventTarget {
   }
 
   #agent(record) {
-    if (!record.isDeleted) { this.#keep(record); this.#tell("agents"); return; }
+    if (!record.isDeleted) {
+      // A new one's name is in the list only.
+      if (!record.enrollment && !this.agents.has(record.clientId)) this.#readAgent(record.clientId);
+      this.#keep(record);
+      this.#tell("agents");
+      return;
+    }
     this.agents.delete(record.clientId);
     this.#uploads.delete(record.clientId);
     this.#chats.forget(record.clientId);
@@ -124,24 +137,34 @@ export class Store extends EventTarget {
 
   #command(command) {
     const { clientId, subject } = command;
-    if (subject?.fileId && command.type === "UPLOAD_START") {
-      if (this.#uploads.get(clientId)?.found.asked(subject.fileId, subject.fileName, command.queuedAt)) this.#tell(`uploads ${clientId}`);
-      this.#remember(command.id, { clientId, fileId: subject.fileId });
-    }
+    if (subject?.fileId && command.type === "UPLOAD_START") this.#start(command.id, clientId, subject.fileId, subject.fileName, command.queuedAt);
     this.#chats.command(command);
-    if (command.outcome) this.#over(command);
+    const asked = this.#asked.get(command.id);
+    if (!asked) return;
+    if (command.outcome) this.#asked.delete(command.id);
+    if (asked.isWish) { if (command.outcome) this.#fulfilled(clientId, asked.fileId); return; }
+    if (command.outcome === "rejected") this.#refused(asked, command.error);
+    else if (this.#each(clientId, (uploads) => uploads.heard(asked.fileId, command.status))) this.#tell(`uploads ${clientId}`);
   }
 
-  #over(command) {
-    const asked = this.#asked.get(command.id);
-    this.#asked.delete(command.id);
-    if (!asked || command.outcome !== "rejected" || command.type !== "UPLOAD_START") return;
-    const found = this.#uploads.get(asked.clientId)?.found;
-    const name = found?.get(asked.fileId)?.fileName;
-    if (found?.refused(asked.fileId)) {
-      this.dispatchEvent(new CustomEvent("refused", { detail: { ...asked, name, error: command.error } }));
+  /** An upload was asked for: it is among the others until the agent speaks of it. */
+  #start(id, clientId, fileId, name, at) {
+    if (this.#each(clientId, (uploads) => uploads.asked(fileId, name, at))) this.#tell(`uploads ${clientId}`);
+    this.#remember(id, { clientId, fileId });
+  }
+
+  #refused(asked, error) {
+    const name = this.#uploads.get(asked.clientId)?.found.get(asked.fileId)?.fileName;
+    if (this.#each(asked.clientId, (uploads) => uploads.refused(asked.fileId))) {
+      this.dispatchEvent(new CustomEvent("refused", { detail: { ...asked, name, error } }));
       this.#tell(`uploads ${asked.clientId}`);
     }
+  }
+
+  /** Both what is shown and what is being read anew; whether any of it changed. */
+  #each(clientId, change) {
+    const { found, next } = this.#uploads.get(clientId) ?? {};
+    return [...new Set([found, next])].filter(Boolean).map(change).some(Boolean);
   }
 
   #remember(id, what) {
@@ -221,7 +244,10 @@ export class Store extends EventTarget {
       for await (const page of this.#client.pages(path, "uploads", (upload) => upload.fileId)) {
         // Somebody began to read it once more.
         if (entry.next !== next) return;
-        for (const record of page) next.record(record);
+        for (const record of page) {
+          next.record(record);
+          if (record.asked) this.#remember(record.asked.commandId, { clientId, fileId: record.fileId });
+        }
         this.#tell(`uploads ${clientId}`);
       }
       entry.found = next;

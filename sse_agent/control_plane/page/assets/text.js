@@ -5,14 +5,21 @@ import { h } from "./dom.js";
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\p{Zl}\p{Zp}\u034f\u115f\u1160\u2800\u3164\uffa0]|(?<=\p{M}{3})\p{M}/gu;
 const NAMED = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
-/** The text with everything escaped that would not be seen, or would turn what stands around it. */
+/**
+ * The text with everything escaped that would not be seen, or would turn what stands around it; `␣` for spaces at its
+ * ends and for several in a row.
+ */
 export function shown(text) {
-  return String(text).replace(UNSEEN, escaped).replace(/\p{Zs}/gu, " ");
+  return plain(text).replace(/^ +| +$| {2,}/gu, (spaces) => "␣".repeat(spaces.length));
 }
 
-/** As `shown`, but lines stay lines. */
+/** As `shown`, but lines stay lines, and spaces spaces. */
 export function shownLines(text) {
-  return String(text).split(/\r\n|\n|\r/u).map(shown).join("\n");
+  return String(text).split(/\r\n|\n|\r/u).map(plain).join("\n");
+}
+
+function plain(text) {
+  return String(text).replace(UNSEEN, escaped).replace(/\p{Zs}/gu, " ");
 }
 
 function escaped(character) {

@@ -26,7 +26,7 @@ const style = sheet(`
 .filters .figures { font-size: 0.8125rem; }
 .notice, .say { margin: 0 1rem 0.5rem; }
 .sum { padding: 0 1rem 0.5rem; }
-:host([read-only]) .deeds { display: none; }
+:host(:is([read-only], [watch-only])) .deeds { display: none; }
 .viewport { flex: 1; border-top: 1px solid var(--line); }
 @container (max-width: 560px) { .tools { grid-template-columns: minmax(0, 1fr); } }
 `);
@@ -47,7 +47,7 @@ class UploadList extends Part {
     this.live = h("div", { class: "unseen", role: "status" });
     this.list = new VirtualList({
       label: "Uploads", keyOf: (upload) => upload.fileId,
-      make: () => makeRow((fileId, deed) => this.#do(fileId, deed), (fileId) => this.#found.wishOf(fileId)),
+      make: () => makeRow((fileId, deed) => this.#do(fileId, deed), (fileId) => this.#found.wishOf(fileId), () => this.#isThere),
       onKey: (upload, event) => this.#onKey(upload, event),
     });
     this.empty = h("div", { class: "empty" }, h("strong"), h("span"));
@@ -78,11 +78,17 @@ class UploadList extends Part {
 
   turned() {
     this.complain("");
+    this.group = "all";
+    this.search.value = "";
     this.list.element.scrollTop = 0;
   }
 
   get #found() {
     return this.store.uploads(this.agent).found;
+  }
+
+  get #isThere() {
+    return this.store.agents.get(this.agent)?.presence.connected ?? false;
   }
 
   show(topics) {
@@ -129,7 +135,7 @@ class UploadList extends Part {
     const { isRead, error } = this.store.uploads(this.agent);
     const [title, words] = this.empty.children;
     say(title, size ? "None of these" : isRead ? "No uploads yet" : error ? "Not read" : "Reading …");
-    say(words, size ? (wanted ? "Nothing that is shown has that in its name." : "") : isRead ? "Choose files on the tab Files." : error ?? "");
+    say(words, size ? (wanted ? "Nothing that is shown has that in its name." : "") : isRead ? (this.isReadOnly ? "" : "Choose files on the tab Files.") : error ?? "");
     this.#sum();
   }
 
@@ -167,14 +173,15 @@ class UploadList extends Part {
   #onKey(upload, event) {
     const deeds = { p: "pause", r: upload.state === "failed" ? "retry" : "resume", Delete: "cancel", c: "cancel" };
     const deed = deeds[event.key];
-    if (deed && deedsOf(upload).includes(deed) && !this.hasAttribute("read-only")) { event.preventDefault(); this.#do(upload.fileId, deed); }
+    if (deed && deedsOf(upload).includes(deed) && !this.isReadOnly) { event.preventDefault(); this.#do(upload.fileId, deed); }
   }
 
   async #do(fileId, deed) {
     const upload = this.#found.get(fileId);
     const title = shown(lastPart(upload.fileName ?? fileId));
     if (deed === "cancel") {
-      const text = h("p", {}, h("bdi", { text: title }), ` is ${percent(upload.offset, upload.fileSize)} % confirmed. What the tus server has of it is deleted, and it can’t be resumed.`);
+      const words = upload.asked ? " has not begun, and will not." : ` is ${percent(upload.offset, upload.fileSize)} % confirmed. What the tus server has of it is deleted, and it can’t be resumed.`;
+      const text = h("p", {}, h("bdi", { text: title }), words);
       const isMeant = await ask(this.root, { title: "Cancel this upload?", text, yes: "Cancel the upload", isGrave: true });
       this.list.focus();
       if (!isMeant) return undefined;

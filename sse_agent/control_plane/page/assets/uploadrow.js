@@ -16,13 +16,13 @@ export const rowSheet = sheet(`
 .bar .confirmed { background: var(--accent); }
 [data-state=waiting] .bar .confirmed { background: var(--warn); }
 [data-state=paused] .bar .confirmed, [data-state=cancelled] .bar .confirmed, [data-state=queued] .bar .confirmed { background: var(--muted); }
-[data-state=failed] .bar .confirmed { background: var(--bad); }
-[data-state=complete] .bar, [data-state=cancelled] .bar { visibility: hidden; height: 0; margin: 0.125rem 0; }
+[data-state=complete] .bar, [data-state=cancelled] .bar, [data-state=failed] .bar { visibility: hidden; height: 0; margin: 0.125rem 0; }
 .said { display: flex; gap: 0.5rem; min-width: 0; }
 .state { flex: none; font-weight: 600; }
 [data-state=uploading] .state { color: var(--accent); } [data-state=waiting] .state { color: var(--warn); }
 [data-state=failed] .state { color: var(--bad); } [data-state=complete] .state { color: var(--good); }
 .details { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--muted); }
+[data-state=failed] .details { white-space: normal; overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
 .deeds { display: flex; gap: 0.375rem; align-self: center; justify-content: end; }
 .deeds button { min-height: 2rem; padding: 0 0.625rem; font-size: 0.875rem; }
 .slim .upload { grid-template-columns: minmax(0, 1fr); row-gap: 0.25rem; }
@@ -37,8 +37,8 @@ const DEEDS = {
 };
 const KEYS = { queued: "p c", uploading: "p c", waiting: "p c", paused: "r c" };
 
-/** `onDeed(fileId, deed)`; `wishOf(fileId)`: what was asked and is not so yet. */
-export function makeRow(onDeed, wishOf) {
+/** `onDeed(fileId, deed)`; `wishOf(fileId)`: what was asked and is not so yet; `isThere()`: whether the agent is connected. */
+export function makeRow(onDeed, wishOf, isThere) {
   const title = h("bdi");
   const size = h("span", { class: "size muted small figures" });
   const sent = h("span", { class: "sent" });
@@ -64,7 +64,7 @@ export function makeRow(onDeed, wishOf) {
     // Named for whoever comes by with arrows; without figures, for a name that changes is read out anew.
     mark(element, { "data-state": upload.state, "aria-label": `${called}, ${wish ?? upload.state}`, "aria-keyshortcuts": KEYS[upload.state] ?? null });
     say(state, wish ? `${wish} …` : upload.state);
-    say(details, detailsOf(upload));
+    say(details, detailsOf(upload, isThere()));
     mark(details, { title: details.textContent });
     mark(bar, { "aria-valuenow": share, "aria-label": `${called}, confirmed`, "aria-valuetext": `${upload.state}, ${share} %` });
     scale(confirmed, upload.state === "complete" ? 1 : part(upload.offset, upload.fileSize));
@@ -91,10 +91,11 @@ function scale(element, share) {
 }
 
 /** The rest of the line: how far, how fast, why it waits, and when it tries next. */
-function detailsOf(upload) {
+function detailsOf(upload, isThere) {
   const of = upload.fileSize === null ? bytes(upload.offset) : `${percent(upload.offset, upload.fileSize)} % confirmed`;
-  if (upload.isAsked) return "asked for; the agent has not answered yet";
   if (upload.isLost) return "its agent’s journal was lost: the outcome is not known";
+  if (upload.asked === "accepted") return isThere ? "accepted; waits its turn" : "accepted; waits until the agent is back";
+  if (upload.asked) return isThere ? "asked for; the agent has not answered yet" : "waits until the agent is back";
   if (upload.state === "uploading") {
     const ahead = Math.max(0, (upload.bytesSent ?? 0) - upload.offset);
     const words = [of, upload.rate ? `${bytes(upload.rate)}/s` : null, upload.etaSeconds ? `${duration(upload.etaSeconds)} left` : null, ahead ? `${bytes(ahead)} more sent` : null];

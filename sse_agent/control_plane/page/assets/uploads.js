@@ -19,12 +19,10 @@ export class Uploads {
   #names = new Map();
   counts = Object.fromEntries(ORDER.map((state) => [state, 0]));
 
-  /** An empty one with the names, the wishes and what was only asked for so far: to be filled anew. */
+  /** An empty one with the names: to be filled anew. */
   heir() {
     const heir = new Uploads();
     heir.#names = this.#names;
-    heir.#asked = this.#asked;
-    for (const upload of this.#all.values()) if (upload.isAsked) heir.#put(upload.fileId, upload);
     return heir;
   }
 
@@ -45,9 +43,9 @@ export class Uploads {
     const details = record.progress || record.result || {};
     if (record.fileName) this.#names.set(record.fileId, record.fileName);
     return this.#put(record.fileId, {
-      ...pick(details), state: record.state, revision: record.revision, n: record.progress?.n ?? 0,
+      ...pick(details), state: record.state, revision: record.revision ?? 0, n: record.progress?.n ?? 0,
       offset: record.offset ?? 0, fileSize: record.fileSize ?? details.fileSize ?? null, isLost: record.isLost,
-      updatedAt: record.updatedAt,
+      updatedAt: record.updatedAt, asked: record.asked?.status ?? null,
     });
   }
 
@@ -60,18 +58,27 @@ export class Uploads {
     return this.#put(payload.fileId, { ...pick(payload), ...more, state, n: 0, updatedAt: at });
   }
 
-  /** Somebody asked for it; the agent has not said anything about it yet. */
+  /** Somebody asked for it; the agent has not said anything about it yet. `asked`: how far the command is. */
   asked(fileId, fileName, at) {
     if (fileName) this.#names.set(fileId, fileName);
     const known = this.#all.get(fileId);
     if (known) { known.fileName = this.#nameOf(fileId); return true; }
-    return this.#put(fileId, { state: "queued", revision: 0, n: 0, offset: 0, fileSize: null, isAsked: true, updatedAt: at });
+    return this.#put(fileId, { state: "queued", revision: 0, n: 0, offset: 0, fileSize: null, asked: "queued", updatedAt: at });
+  }
+
+  /** News of the command that asked for it: `status` as in its record. */
+  heard(fileId, status) {
+    const known = this.#all.get(fileId);
+    if (!known?.asked || known.asked === status) return false;
+    known.asked = status;
+    known.isLost = status === "unknown";
+    return true;
   }
 
   /** It was refused before it became anything. */
   refused(fileId) {
     const known = this.#all.get(fileId);
-    if (!known?.isAsked) return false;
+    if (!known?.asked) return false;
     this.counts[known.state] -= 1;
     return this.#all.delete(fileId);
   }
@@ -93,19 +100,21 @@ export class Uploads {
 
   #put(fileId, news) {
     const known = this.#all.get(fileId);
-    if (known && !known.isAsked) {
+    // What was only asked for never overrules what the agent said.
+    if (known && !known.asked && news.asked) return false;
+    if (known && !known.asked) {
       if (news.revision < known.revision || (news.revision === known.revision && news.n <= known.n && news.n !== 0)) return false;
       if (news.revision === known.revision && known.n > 0 && news.n === 0) return false;
     }
     if (known) this.counts[known.state] -= 1;
     if (known && known.state !== news.state) this.#asked.delete(fileId);
     const kept = known ? { fileSize: known.fileSize, bytesSent: known.bytesSent } : {};
-    const upload = { fileId, ...kept, ...news, isLost: news.isLost ?? false, isAsked: news.isAsked ?? false };
+    const upload = { fileId, ...kept, ...news, isLost: news.isLost ?? false, asked: news.asked ?? null };
     upload.fileName = this.#nameOf(fileId);
     upload.fileSize ??= known?.fileSize ?? null;
     this.#all.set(fileId, upload);
     this.counts[upload.state] += 1;
-    return known?.state === upload.state && !known.isAsked ? "progress" : "state";
+    return known?.state === upload.state && !known.asked ? "progress" : "state";
   }
 }
 

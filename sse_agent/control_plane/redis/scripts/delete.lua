@@ -7,7 +7,7 @@ redis.call('HSET', of(client_id), 'deleted_at', AT)
 redis.call('HDEL', of(client_id), 'stream', 'connection', 'status')
 redis.call('ZREM', PREFIX .. 'agents', client_id)
 local unknown = make_unknown(client_id, 0, '+inf')
-for _, part in ipairs({'queue', 'open', 'events', 'uploads', 'files', 'progress', 'keys', 'journals', 'here'}) do
+for _, part in ipairs({'queue', 'open', 'events', 'uploads', 'files', 'sizes', 'progress', 'keys', 'journals', 'here'}) do
   redis.call('UNLINK', of(client_id, part))
 end
 wake('agent ' .. client_id)

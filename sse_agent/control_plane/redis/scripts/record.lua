@@ -53,6 +53,11 @@ local function acknowledge(ack)
   return id
 end
 
+-- What is paused or cancelled is reported without its size.
+local function note_size(news)
+  if news.size then redis.call('HSET', of(client_id, 'sizes'), news.file, news.size) end
+end
+
 -- The higher revision wins; what another journal said counts as revision 0.
 local function note_upload(news)
   local uploads = of(client_id, 'uploads')
@@ -66,6 +71,7 @@ local function note_upload(news)
   local line = generation .. ' ' .. news.revision .. ' ' .. news.state .. ' ' .. AT .. ' ' .. news.details
   redis.call('HSET', uploads, news.file, line)
   redis.call('ZADD', of(client_id, 'files'), 0, news.file)
+  note_size(news)
 end
 
 local function note_progress(news)
@@ -82,6 +88,7 @@ local function note_progress(news)
   redis.call('HSET', progress, news.file, line)
   redis.call('PEXPIRE', progress, progress_ms)
   redis.call('ZADD', of(client_id, 'files'), 0, news.file)
+  note_size(news)
 end
 
 -- A durable event says more.
