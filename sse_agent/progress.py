@@ -10,6 +10,8 @@ from sse_agent.lifecycle import UploadState
 from sse_agent.messages import Name, UploadProgress
 
 EVERY_S = 0.5
+MOST_PER_S = 20
+"""Reports of all uploads together: of ten each is told twice a second, of twenty once."""
 WAITING_EVERY_S = 30.0
 WINDOW_S = 10.0
 LONGEST_WINDOW_S = 60.0
@@ -220,12 +222,12 @@ class ProgressTable:
         self._rows.pop(file_id, None)
 
     def take(self, now: float, limit: int) -> list[UploadProgress]:
-        """What is to be reported at this monotonic instant; nothing for `EVERY_S` after all of it was."""
+        """What is to be reported at this monotonic instant; nothing for a while after all of it was."""
         if now < self._opens_at:
             return []
         due = [row for row in self._rows.values() if row.due_at <= now and (row.is_fresh or _is_waiting(row))]
         if 0 < len(due) <= limit:
-            self._opens_at = now + EVERY_S
+            self._opens_at = now + max(EVERY_S, len(due) / MOST_PER_S)
         return [_report(row, now) for row in due[:limit]]
 
     def next_due_at(self) -> float | None:

@@ -78,6 +78,15 @@ def test_those_that_begin_at_different_moments_are_soon_told_together() -> None:
     assert table.next_due_at() is None
 
 
+def test_of_many_uploads_each_is_told_less_often() -> None:
+    table = ProgressTable()
+    names = [str(n) for n in range(20)]
+    for at in (0.0, 0.6, 1.0):
+        for name in names:
+            table.note(replace(READING, file_id=name, offset=int(READING.offset + 10 * at)), at)
+        assert len(table.take(at, 100)) == (0 if at == 0.6 else 20)
+
+
 def test_what_does_not_fit_is_told_the_next_time() -> None:
     table = ProgressTable()
     for name in "abc":
