@@ -86,9 +86,10 @@ async def test_of_many_who_use_a_link_at_once_one_gets_in(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("end", ["/", "/agents/", "//agents", "/a/../b", "/a?b", "/a#b", "/a%2fb", "/a b"])
 def test_a_public_url_that_browsers_and_proxies_may_write_in_another_way_is_refused(end: str) -> None:
-    assert Settings(service_token=SecretStr("t"), issuer="https://app.example/agents/v1").issuer
+    token = SecretStr("the-token-of-a-service")
+    assert Settings(service_token=token, issuer="https://app.example/agents/v1").issuer
     with pytest.raises(ValidationError, match="ISSUER"):
-        Settings(service_token=SecretStr("t"), issuer=f"https://app.example{end}")
+        Settings(service_token=token, issuer=f"https://app.example{end}")
 
 
 def test_the_cookie_is_for_no_script_and_no_other_site_and_gives_the_next_token(running: Plane) -> None:

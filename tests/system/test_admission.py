@@ -43,15 +43,15 @@ def test_a_wrong_token_of_a_command_is_replaced_by_a_fresh_one(tmp_path: Path) -
         (there.files / "data.bin").write_bytes(os.urandom(SIZE))
         there.services.command("UPLOAD_START", fileId="g", fileName="data.bin")
         there.services.until_upload("g", "complete", 60)
-        # Commanded before, so the agent may ask for a token; what this command brings is over.
-        there.services.command("UPLOAD_START", fileId="g", fileName="data.bin", uploadToken="over")
-        there.services.command("UPLOAD_START", fileId="f", fileName="data.bin", uploadToken="over")
-        failed = there.services.until_upload("f", "failed", 60)
-        assert (failed["result"]["code"], failed["result"]["retryable"]) == ("SERVER_REFUSED", True)
-        # Commanded with a token of ours, it can be revived.
-        there.services.command("UPLOAD_START", fileId="f", fileName="data.bin")
-        there.services.command("UPLOAD_RESUME", fileId="f")
+        # Of the configured tus server: whoever commanded it, the agent may ask for another token.
+        for name in ("g", "f"):
+            there.services.command("UPLOAD_START", fileId=name, fileName="data.bin", uploadToken="over")
         there.services.until_upload("f", "complete", 60)
+        # Of a tus server that the command names: a token of ours is none of its business.
+        named = {"tusEndpoint": there.tusd.endpoint, "uploadToken": "over"}
+        there.services.command("UPLOAD_START", fileId="h", fileName="data.bin", **named)
+        failed = there.services.until_upload("h", "failed", 60)
+        assert (failed["result"]["code"], failed["result"]["retryable"]) == ("SERVER_REFUSED", True)
 
 
 def test_while_the_control_plane_is_down_nothing_is_let_in_and_nothing_is_lost(tmp_path: Path) -> None:
