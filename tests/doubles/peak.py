@@ -1,5 +1,7 @@
 """How far the memory of this process rises within a block. Linux: the kernel's own mark is set back and read."""
 
+import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +23,19 @@ def _status(name: str) -> int:
     raise LookupError(name)
 
 
+def give_back() -> None:
+    """What this process only might use again goes back to the kernel: else how much it seems to take is chance."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @contextmanager
 def peak() -> Iterator[Peak]:
     """proc_pid_clear_refs(5): writing 5 sets the high-water mark to what is resident now."""
     found = Peak()
+    give_back()
     Path("/proc/self/clear_refs").write_text(_FORGET_THE_PEAK)
     before = _status("VmRSS")
     yield found
