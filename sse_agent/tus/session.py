@@ -4,6 +4,7 @@ import http.client
 import logging
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 
@@ -170,11 +171,15 @@ def _body_of(response: requests.Response) -> bytes:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         # Not asked for, and no words that anybody can read.
         return b""
-    try:
-        return response.raw.read(ANSWER_LIMIT, decode_content=False) or b""
-    except _BROKEN:
-        # The answer came: taken for lost, a refusal of the last bytes would become a success by the offset.
-        return b""
+    body = b""
+    # However it ends, the answer came: taken for lost, a refusal of the last bytes would become success by the offset.
+    with suppress(*_BROKEN):
+        while len(body) < ANSWER_LIMIT:
+            more = response.raw.read1(ANSWER_LIMIT - len(body), decode_content=False)
+            if not more:
+                break
+            body += more
+    return body
 
 
 def _explain(error: Exception, answer_s: float) -> NotNow:

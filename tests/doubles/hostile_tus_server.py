@@ -305,8 +305,8 @@ def _drip_head(there: HostileTusServer, exchange: Exchange, _: Kept | None) -> N
 
 def _drip_body(there: HostileTusServer, exchange: Exchange, _: Kept | None) -> None:
     exchange.drain()
-    exchange.send(b"HTTP/1.1 500 No\r\nContent-Length: 1000000\r\n\r\n")
-    there.drip(exchange, b"ERR_INTERNAL_SERVER_ERROR: slowly ")
+    exchange.send(b"HTTP/1.1 500 No\r\nContent-Length: 1000000\r\n\r\nERR_INTERNAL_SERVER_ERROR: ")
+    there.drip(exchange, b"slowly ")
 
 
 def _pour_body(there: HostileTusServer, exchange: Exchange, _: Kept | None) -> None:
@@ -539,7 +539,12 @@ MISBEHAVIOURS: tuple[Misbehaviour, ...] = (
         at("PATCH", _drip_head),
         Waits("no answer for 150 s from the tus server"),
     ),
-    Misbehaviour(_N, "an error body of one byte now and then", at("POST", _drip_body), Waits(TROUBLE)),
+    Misbehaviour(
+        _N,
+        "an error body of one byte now and then",
+        at("POST", _drip_body),
+        Waits("the tus server has trouble of its own (500 ERR_INTERNAL_SERVER_ERROR): slowly"),
+    ),
     Misbehaviour(
         _N,
         "an error body of 100 GB",
