@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from sse_agent.config import Unknown
 from sse_agent.lifecycle import UploadState
 
 
@@ -107,6 +108,11 @@ class SettingUnknown(Event):
     setting: str
     place: str
     meant: str
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return str(Unknown(self.setting, self.place, self.meant))
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,7 +302,7 @@ SENTENCES: dict[type[Event], Callable[[Any, str, datetime], str]] = {
     events.KeyUnused: lambda event, *_: (
         f"this machine is enrolled as {event.enrolled_as}, but SSE_AGENT_TOKEN is set, and counts more than its key"
     ),
-    events.SettingUnknown: lambda event, *_: str(config.Unknown(event.setting, event.place, event.meant)),
+    events.SettingUnknown: lambda event, *_: event.sentence,
     events.StreamReset: lambda event, *_: f"{event.cause}; all is reported again",
     events.AgentParked: lambda event, *_: f"parked: {event.reason}; {next_try(event.wait_s)}",
     events.CommandReceived: _received,

@@ -9,7 +9,6 @@ from typing import Any
 from sse_agent import events
 from sse_agent.board.registry import Registry
 from sse_agent.board.shown import Connection, Finished, Line, Totals, Trouble, Unnamed, Upload
-from sse_agent.config import Unknown
 from sse_agent.events import Event
 from sse_agent.lifecycle import UploadState
 
@@ -94,8 +93,7 @@ class Board(Registry):
         self.connection = Connection("parked", since, "", event.reason, now + event.wait_s)
 
     def _misspelt(self, event: events.SettingUnknown, now: float, _: datetime) -> None:
-        text = str(Unknown(event.setting, event.place, event.meant))
-        self._troubles[f"setting {text}"] = Trouble(text, is_error=False, until=now + NOTICE_S)
+        self._troubles[f"setting {event.sentence}"] = Trouble(event.sentence, is_error=False, until=now + NOTICE_S)
 
     def _reset(self, event: events.StreamReset, now: float, _: datetime) -> None:
         text = f"{event.cause}; everything is reported again"

@@ -16,6 +16,7 @@ from sse_agent.lifecycle import UploadState
 from sse_agent.printable import (
     byte_count,
     duration,
+    next_try,
     padded,
     printable,
     shortened_name,
@@ -218,8 +219,7 @@ def _connection(board: Board, now: float) -> list[Row]:
 
 
 def _until(next_try_at: float | None, now: float) -> str:
-    left = (next_try_at or now) - now
-    return f"next try in {duration(left)}" if left >= 1 else "next try now"
+    return next_try((next_try_at or now) - now)
 
 
 def connection_trouble(board: Board, width: int, glyphs: Glyphs) -> list[Row]:
@@ -231,14 +231,14 @@ def connection_trouble(board: Board, width: int, glyphs: Glyphs) -> list[Row]:
 
 def trouble(trouble: Trouble, now: float, width: int, glyphs: Glyphs) -> Row:
     """One line for something that a person should know."""
-    next_try = "" if trouble.next_try_at is None else _until(trouble.next_try_at, now)
-    return _warning(trouble.text, next_try, BAD if trouble.is_error else CARE, width, glyphs)
+    when = "" if trouble.next_try_at is None else _until(trouble.next_try_at, now)
+    return _warning(trouble.text, when, BAD if trouble.is_error else CARE, width, glyphs)
 
 
-def _warning(text: str, next_try: str, style: Style, width: int, glyphs: Glyphs) -> Row:
-    room = width - 4 - (len(next_try) + 2 if next_try else 0)
+def _warning(text: str, when: str, style: Style, width: int, glyphs: Glyphs) -> Row:
+    room = width - 4 - (len(when) + 2 if when else 0)
     left = [Segment(f" {glyphs.warn} ", style), Segment(words(text, room, glyphs))]
-    return spread(left, [Segment(next_try, FAINT), Segment(" ")] if next_try else [], width)
+    return spread(left, [Segment(when, FAINT), Segment(" ")] if when else [], width)
 
 
 # --- what is over, and the chat ---------------------------------------------------------------------
