@@ -625,6 +625,35 @@ async def test_a_server_that_keeps_a_part_of_each_request_gets_no_tight_loop(tmp
         assert there.stored() == CONTENT
 
 
+@pytest.mark.parametrize("method", ["HEAD", "PATCH"])
+@pytest.mark.parametrize("status", [404, 405, 410])
+async def test_what_something_in_front_of_the_tus_server_says_while_that_is_away_costs_no_byte(
+    tmp_path: Path, method: str, status: int
+) -> None:
+    """A router without a route, a page of maintenance: no tus server's answer is without Tus-Resumable."""
+    is_away, breaks = False, once("PATCH", answering(503, count=MIB + 7))
+
+    def route(exchange: Exchange, kept: Kept | None) -> bool:
+        if is_away and exchange.method == method:
+            exchange.drain()
+            exchange.send(f"HTTP/1.1 {status} No\r\nContent-Length: 19\r\n\r\n".encode())
+            exchange.send(b"" if method == "HEAD" else b"404 page not found\n")
+            exchange.close()
+            return True
+        return breaks(exchange, kept)
+
+    async with bench(tmp_path, route) as there:
+        await there.add()
+        await there.fails(TryAgain)
+        is_away = True
+        later = await there.fails(TryAgain)
+        assert f"something in front of the tus server answers in its place ({status})" in later.reason
+        assert (await there.upload()).url is not None
+        is_away = False
+        await there.carry()
+        assert there.asked().count("POST") == 1
+
+
 async def test_an_upload_that_is_gone_starts_over_but_not_for_ever(tmp_path: Path) -> None:
     def vanish(exchange: Exchange, kept: Kept | None) -> bool:
         if exchange.method == "PATCH" and kept is not None and kept.data:

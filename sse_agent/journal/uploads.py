@@ -288,6 +288,12 @@ def prune(tx: Transaction, before: str) -> int:
     return tx.run("DELETE FROM uploads WHERE finished_at < ?", before)
 
 
+def has_worked(tx: Transaction, endpoint: str) -> bool:
+    """Whether an upload was ever created at that endpoint, as far as is remembered."""
+    statement = "SELECT 1 FROM uploads WHERE endpoint = ? AND (url IS NOT NULL OR state = 'complete') LIMIT 1"
+    return tx.one(statement, endpoint) is not None
+
+
 def has_stalled(upload: Upload, now: datetime, limit: timedelta) -> bool:
     """Whether it was tried for so long without progress that people should know.
 

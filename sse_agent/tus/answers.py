@@ -50,6 +50,10 @@ class UploadGone(NotNow):
     """404 or 410 to a HEAD or PATCH."""
 
 
+class Stranger(NotNow):
+    """A refusal that no tus server gave: what stands in front of it did, while it is exchanged or away."""
+
+
 class BodyLimit(NotNow):
     """413 by something in front of the tus server: shorter PATCHes may get through."""
 

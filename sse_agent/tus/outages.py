@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sse_agent.errors import ErrorCode
 from sse_agent.retry import NOT_NOW, Backoff
-from sse_agent.tus.answers import NotNow
+from sse_agent.tus.answers import NotNow, Stranger
 
 
 @dataclass(slots=True)
@@ -56,4 +56,6 @@ def _is_of_the_server(trouble: NotNow) -> bool:
     """No answer, or one that the next upload would get as well."""
     if trouble.code is ErrorCode.LOCKED_ON_SERVER:
         return False
+    if isinstance(trouble, Stranger):
+        return True
     return trouble.status is None or trouble.status == 429 or trouble.status >= 500

@@ -10,7 +10,7 @@ from tusclient.client import TusClient
 from tusclient.uploader.uploader import Uploader
 
 from sse_agent.errors import AgentError, ErrorCode, GiveUp
-from sse_agent.tus.answers import NotNow, Refused, TokenRefused, asked_wait_s, classify
+from sse_agent.tus.answers import NotNow, Refused, Stranger, TokenRefused, UploadGone, asked_wait_s, classify
 from sse_agent.tus.locations import check_endpoint, check_upload_url, resolve_location, upload_id
 from sse_agent.tus.session import Answer, Block, Body, TusSession
 
@@ -166,7 +166,11 @@ class TusUploader(Uploader):
         whole = [secret for secret in (self.url, self.upload_id, self._token) if secret]
         parts = [part for secret in whole for part in secret.split("+") if len(part) >= 8]
         secrets = [form for secret in (*whole, *parts) for form in (secret, quote(secret, safe=""))]
-        return classify(method, answer.status, text, wait_s, secrets=secrets)
+        error = classify(method, answer.status, text, wait_s, secrets=secrets)
+        if not _is_of_a_stranger(method, answer, error):
+            return error
+        words = f"something in front of the tus server answers in its place ({answer.status})"
+        return Stranger(words, status=answer.status, retry_after_s=wait_s)
 
     def _read(self, length: int) -> Iterator[bytes]:
         self._file.seek(self.offset)
@@ -195,6 +199,19 @@ def _checked(metadata: Mapping[str, bytes | str]) -> dict[str, Any]:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+def _is_of_a_stranger(method: str, answer: Answer, error: AgentError) -> bool:
+    """Whether a refusal is no tus server's: each of its answers has Tus-Resumable (tus 1.0), and tusd's errors a name.
+
+    While tusd is exchanged, a router in front of it answers 404, and nginx's page of maintenance 405. A new upload may
+    be refused by whoever guards the server, with words for people. 412 is believed: a proxy that strips the header from
+    requests may strip it from answers.
+    """
+    is_believed = answer.status == 412 or (method == "POST" and answer.status not in (404, 405)) or method == "DELETE"
+    if is_believed or not isinstance(error, (Refused, UploadGone)):
+        return False
+    return "Tus-Resumable" not in answer.headers and not error.name
 
 
 def _no_offset(answer: Answer) -> NotNow:
