@@ -27,6 +27,8 @@ from sse_agent.transport import BatchRefused, Verdict
 
 IDLE_S = 60.0
 BACKLOG_S = 2.5
+HALVINGS = BATCH_COUNT_LIMIT.bit_length()
+"""After so many failed POSTs in a row a batch is down to one message."""
 _ENVELOPE_ROOM = 64
 _VOLATILE_ROOM = 128 * 1024
 
@@ -47,18 +49,22 @@ class _Lanes:
     """Which lanes wait. `n` of the retry rule belongs to the message, that is to the head of its lane.
 
     `retry_at`: while one POST after the other fails, what failed before is not tried again until then. What is new is
-    held up by nobody: one message that breaks the other end must not stop the rest.
+    held up by nobody: one message that breaks the other end must not stop the rest. But after more failures in a row
+    than halving can ask for (`is_for_all`) it is no message's doing: thousands of lanes would go out one by one.
     """
 
     holds: dict[str, _Hold] = field(default_factory=dict)
     retry_at: float = 0.0
+    is_for_all: bool = False
 
     def are_held(self, now: float) -> int:
         return sum(not self.is_free(lane, now) for lane in self.holds)
 
     def is_free(self, lane: str, now: float) -> bool:
         hold = self.holds.get(lane)
-        return hold is None or max(hold.until, self.retry_at) <= now
+        if hold is None:
+            return not self.is_for_all or self.retry_at <= now
+        return max(hold.until, self.retry_at) <= now
 
     def hold(self, lane: str, now: float, backoff: Backoff = NOT_NOW) -> None:
         failures = self.holds[lane].failures if lane in self.holds else 0
@@ -66,15 +72,21 @@ class _Lanes:
 
     def free(self, now: float) -> None:
         """All may try again; how often each failed is remembered."""
-        self.retry_at = 0.0
+        self.get_through()
         for hold in self.holds.values():
             hold.until = min(hold.until, now)
+
+    def get_through(self) -> None:
+        """A POST was answered as it should be."""
+        self.retry_at, self.is_for_all = 0.0, False
 
     def release(self, lane: str) -> None:
         self.holds.pop(lane, None)
 
     def next_free_at(self, now: float) -> float | None:
         due = [max(hold.until, self.retry_at) for hold in self.holds.values()]
+        if self.is_for_all:
+            due.append(self.retry_at)
         return min((at for at in due if at > now), default=None)
 
 
@@ -234,7 +246,8 @@ class Sender:
         elif isinstance(answer, TryAgain):
             await self._put_off(durable, answer)
         else:
-            self._failures, self._lanes.retry_at = 0, 0.0
+            self._failures = 0
+            self._lanes.get_through()
             self._batch_limit = min(BATCH_COUNT_LIMIT, self._batch_limit * 2)
             self._forget(status)
             await self._settle(durable, answer[: len(durable)])
@@ -277,6 +290,7 @@ class Sender:
         wait_s = backoff.wait_s(self._failures)
         self._failures += 1
         self._lanes.retry_at = now + wait_s
+        self._lanes.is_for_all = self._failures > HALVINGS
         await self._tell(trouble, wait_s)
 
     async def _tell(self, trouble: TryAgain, wait_s: float) -> None:

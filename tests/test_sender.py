@@ -17,7 +17,7 @@ from sse_agent.lifecycle import UploadState
 from sse_agent.messages import BATCH_BYTES_LIMIT, Chat, ClientDisconnected, Envelope, EventType, event
 from sse_agent.parking import Parking
 from sse_agent.progress import ProgressTable, Reading
-from sse_agent.sender import Sender
+from sse_agent.sender import HALVINGS, Sender
 from sse_agent.transport import Speaker, Transport
 from tests.doubles.clock import FakeClock
 from tests.doubles.control_plane import ControlPlane, Request, control_plane, retry_after
@@ -416,6 +416,23 @@ async def test_while_nothing_gets_through_retries_come_ever_more_rarely_and_toge
             await there.pass_by(held.wait_s * 0.99)
             await there.rest()
             assert len(there.plane.seen) == n + 2, "lanes do not come back one by one"
+            await there.pass_by(CAP_S)
+        await there.emptied()
+
+
+async def test_a_long_queue_does_not_go_out_one_by_one_while_nothing_gets_through(tmp_path: Path) -> None:
+    async with rig(tmp_path) as there:
+        await there.greet()
+        for n in range(300):
+            await there.put(f"m{n}", lane=f"upload {n}")
+        for n in range(HALVINGS + 5):
+            await (await there.plane.post()).answer(503)
+            held = await there.witness.next(SenderHeldUp)
+            if n < HALVINGS:
+                continue
+            await there.pass_by(held.wait_s * 0.99)
+            await there.rest()
+            assert len(there.plane.seen) == n + 2, "what is new waits, too"
             await there.pass_by(CAP_S)
         await there.emptied()
 
