@@ -7,7 +7,7 @@ from datetime import timedelta
 import anyio
 
 from sse_agent.clock import Clock
-from sse_agent.errors import GiveUp, TryAgain
+from sse_agent.errors import ErrorCode, GiveUp, TryAgain
 from sse_agent.journal import Bell, Journal, attempts
 from sse_agent.journal.attempts import Termination
 from sse_agent.parking import Parking
@@ -18,6 +18,8 @@ TRIED_FOR = timedelta(days=1)
 AT_ONCE = 100
 DEADLINE_S = 90.0
 GATHER_S = 1.0
+REFUSED_S = 3600.0
+"""Until a DELETE whose token was refused is tried again: there may be thousands, and most of them are in vain."""
 
 TokenFor = Callable[[str, str | None], str | None]
 """(endpoint, the upload's own token) → the token for that endpoint."""
@@ -41,6 +43,8 @@ class Terminator:
         self._bell = bell
         self._session = session
         self._token_for = token_for
+        # Nobody renews their tokens: URL → monotonic instant before which it is not tried again.
+        self._refused: dict[str, float] = {}
 
     async def run(self) -> None:
         """For ever. What is under way when it is cancelled is broken off."""
@@ -67,7 +71,8 @@ class Terminator:
         # By pages: many that are in vain must not hide those behind them.
         while page := await self._journal.read(attempts.terminations, AT_ONCE, after):
             for termination in page:
-                if termination.endpoint not in troubles and not self._parking.is_parked:
+                is_refused = self._refused.get(termination.url, 0.0) > self._clock.monotonic()
+                if termination.endpoint not in troubles and not is_refused and not self._parking.is_parked:
                     await self._try(termination, troubles)
             after = page[-1].url
         for trouble in troubles.values():
@@ -79,10 +84,14 @@ class Terminator:
         except GiveUp:
             pass
         except TryAgain as later:
-            # A token that expired is one upload's trouble, not the server's.
-            troubles["" if isinstance(later, TokenRefused) else termination.endpoint] = later
+            # A token that expired is one upload's trouble, not the server's; and so is a lock.
+            is_its_own = isinstance(later, TokenRefused) or later.code is ErrorCode.LOCKED_ON_SERVER
+            troubles["" if is_its_own else termination.endpoint] = later
+            if isinstance(later, TokenRefused):
+                self._refused[termination.url] = self._clock.monotonic() + REFUSED_S
             if self._clock.now() - termination.since < TRIED_FOR:
                 return
+        self._refused.pop(termination.url, None)
         await self._journal.write(attempts.terminated, termination.url)
 
     async def _delete(self, termination: Termination) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sse_agent import terminator
 from sse_agent.journal import Transaction, attempts
-from sse_agent.terminator import TRIED_FOR
+from sse_agent.terminator import REFUSED_S, TRIED_FOR
 from tests.doubles.clock import FakeClock
 from tests.doubles.journals import journal_in
 from tests.doubles.shelf import Kept, Shelf
@@ -73,7 +73,7 @@ async def test_what_is_deleted_gone_or_cannot_be_deleted_is_forgotten(tmp_path: 
     assert one.tokens == ["Bearer t0k3n"]
 
 
-@pytest.mark.parametrize("status", [401, 423, 500, 503])
+@pytest.mark.parametrize("status", [423, 500, 503])
 async def test_trouble_is_tried_again(tmp_path: Path, status: int) -> None:
     one = answering(status)
     with TusServer(script=one) as server:
@@ -85,6 +85,24 @@ async def test_trouble_is_tried_again(tmp_path: Path, status: int) -> None:
             there.advance(61.0)
             await until_left(there, 0)
     assert one.log == ["DELETE", "DELETE"]
+
+
+async def test_a_refused_token_is_tried_again_an_hour_later_for_there_may_be_thousands(tmp_path: Path) -> None:
+    one = answering(401)
+    with TusServer(script=one) as server:
+        await left_behind(tmp_path, (f"{server.endpoint}5ecre7-0", server.endpoint, "expired"))
+        async with station(tmp_path, server.endpoint) as there:
+            assert isinstance(there.clock, FakeClock)
+            await until(lambda: there.clock.sleeps != [])
+            await there.journal.write(leave, f"{server.endpoint}5ecre7-1", server.endpoint, "t0k3n")
+            there.advance(61.0)
+            await until_left(there, 1)
+            assert one.tokens == ["Bearer expired", "Bearer t0k3n"]
+            with anyio.fail_after(WITHIN_S):
+                while await left(there):
+                    there.advance(REFUSED_S)
+                    await anyio.sleep(0.01)
+    assert one.tokens == ["Bearer expired", "Bearer t0k3n", "Bearer expired"]
 
 
 async def test_nobody_tries_for_longer_than_a_day(tmp_path: Path) -> None:
@@ -103,7 +121,9 @@ async def test_a_server_in_trouble_holds_up_no_other(tmp_path: Path) -> None:
         rows = [(url, troubled.endpoint, None) for url in urls]
         await left_behind(tmp_path, *rows, (f"{fine.endpoint}5ecre7-0", fine.endpoint, None))
         async with station(tmp_path, fine.endpoint) as there:
+            assert isinstance(there.clock, FakeClock)
             await until_left(there, 2)
+            await until(lambda: there.clock.sleeps != [])
             assert bad.log == ["DELETE"], "one is enough to know"
 
 
