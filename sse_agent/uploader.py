@@ -32,7 +32,7 @@ from sse_agent.lifecycle import UNFINISHED, UploadState
 from sse_agent.parking import Parking
 from sse_agent.progress import EVERY_S, ProgressTable, Rate, Reading
 from sse_agent.retry import NOT_NOW
-from sse_agent.tus import NotNow, Outages, TokenRefused, TusSession
+from sse_agent.tus import NotNow, Outages, Stranger, TokenRefused, TusSession
 
 WATCH_EVERY_S = 0.25
 IDLE_S = 60.0
@@ -68,6 +68,7 @@ class _Run:
     gauge: Gauge
     digest: RunningDigest
     began: float
+    began_at: datetime
     rate: Rate = field(default_factory=Rate)
     asks: int = 0
     reported_sent: int = 0
@@ -195,7 +196,9 @@ class Uploader:
         session.rearm()
         gauge = Gauge(size=upload.known_size, offset=upload.offset, bytes_sent=upload.offset)
         digest = self._digests.take(upload.file_id)
-        run = self._runs[upload.file_id] = _Run(upload, session, gauge, digest, self._clock.monotonic())
+        run = self._runs[upload.file_id] = _Run(
+            upload, session, gauge, digest, self._clock.monotonic(), self._clock.now()
+        )
         self._waiting.pop(upload.file_id, None)
         # Here, for whoever reports progress comes by before the upload's own task does.
         self._feed.emit(
@@ -260,11 +263,7 @@ class Uploader:
     async def _attempt(self, run: _Run) -> Result | TryAgain:
         """What came of it, as a value. A cancelled attempt was interrupted."""
         try:
-            try:
-                return await self._in_thread(run)
-            except TokenRefused as refused:
-                await self._renew(run, refused)
-                return await self._in_thread(run)
+            return await self._with_tokens(run)
         except TokenRefused as refused:
             return GiveUp(ErrorCode.SERVER_REFUSED, refused.reason, retryable=True)
         except GiveUp as error:
@@ -273,6 +272,8 @@ class Uploader:
             if run.parked_because is None:
                 return Interrupted(is_stop=self._is_ending)
             return Trouble(f"parked: {run.parked_because}", self._clock.now())
+        except Stranger as stranger:
+            return await self._weighed(run, stranger)
         except TryAgain as later:
             return later
         except Exception as bug:  # noqa: BLE001 - one bad upload must not stop the others, nor be lost
@@ -281,18 +282,40 @@ class Uploader:
             )
             return TryAgain(f"a bug in the agent: {type(bug).__name__}")
 
+    async def _weighed(self, run: _Run, stranger: Stranger) -> TryAgain | GiveUp:
+        """An endpoint that has worked is away for a while; of another the URL is wrong, and that is told at once."""
+        try:
+            if await self._journal.read(uploads.has_worked, run.upload.endpoint):
+                return stranger
+        except TryAgain:
+            return stranger
+        message = f"there is no tus server at the endpoint ({stranger.status})"
+        return GiveUp(ErrorCode.SERVER_REFUSED, message, retryable=True)
+
+    async def _with_tokens(self, run: _Run) -> Outcome:
+        """A large upload outlives many tokens. Raises TokenRefused when a fresh one got it no further than the last."""
+        is_fresh, furthest = False, -1
+        while True:
+            try:
+                return await self._in_thread(run)
+            except TokenRefused as refused:
+                if is_fresh and run.gauge.offset <= furthest:
+                    raise
+                furthest = max(furthest, run.gauge.offset)
+                is_fresh = await self._renew(run, refused)
+
     async def _in_thread(self, run: _Run) -> Outcome:
         upload = run.upload
         token = self._servers.token_for(upload.endpoint, upload.token)
         carrier = Carrier(self._ways, upload, token, run.session, run.gauge, run.digest)
         return await anyio.to_thread.run_sync(carrier.run, limiter=self._threads)
 
-    async def _renew(self, run: _Run, refused: TokenRefused) -> None:
-        """401 or 403 from the tus server: a token that came meanwhile, else a fresh one from the control plane."""
+    async def _renew(self, run: _Run, refused: TokenRefused) -> bool:
+        """401 or 403 from the tus server: a token that came meanwhile, else a fresh one. Whether it is that one."""
         file_id, before = run.upload.file_id, run.upload.token
         run.upload = await self._journal.read(uploads.existing, file_id)
         if run.upload.token != before:
-            return
+            return False
         token = None
         with run.renewing:
             token = await self._renew_token(file_id)
@@ -302,6 +325,7 @@ class Uploader:
             message = f"{refused.reason}, and the control plane has no other"
             raise GiveUp(ErrorCode.SERVER_REFUSED, message, retryable=True)
         run.upload = await self._journal.write(_renewed, file_id, token)
+        return True
 
     async def _watch(self) -> None:
         """While threads work: report how far they are, and break requests that do not move."""
@@ -369,12 +393,15 @@ class Uploader:
 
     async def _settle(self, run: _Run, result: Result | TryAgain) -> None:
         """Into the journal, whatever it takes: until then nobody else may carry this upload."""
-        self._note_answer(run.upload.endpoint, result)
+        self._note_answer(run, result)
         file_id, failures = run.upload.file_id, 0
         seconds = self._clock.monotonic() - run.began
+        asleep_s = (self._clock.now() - run.began_at).total_seconds() - seconds
         while True:
             try:
-                settled = await self._journal.write(outcomes.settle, file_id, result, seconds, self._no_progress)
+                settled = await self._journal.write(
+                    outcomes.settle, file_id, result, seconds, self._no_progress, asleep_s
+                )
                 break
             except TryAgain as later:
                 if self._is_ending:
@@ -389,7 +416,11 @@ class Uploader:
         self._tell(run, settled)
         self._on_change()
 
-    def _note_answer(self, endpoint: str, result: Result | TryAgain) -> None:
+    def _note_answer(self, run: _Run, result: Result | TryAgain) -> None:
+        endpoint = run.upload.endpoint
+        if run.gauge.offset > run.upload.offset:
+            # It took bytes, however the attempt ended.
+            self._outages.note_answer(endpoint)
         if isinstance(result, NotNow):
             self._outages.note_trouble(endpoint, result, self._clock.monotonic())
         elif isinstance(result, Outcome):

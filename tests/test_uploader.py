@@ -706,6 +706,24 @@ async def test_a_refused_token_is_renewed_once_and_the_fresh_one_is_durable(tmp_
             assert mint.asked == ["f"]
 
 
+async def test_an_upload_outlives_any_number_of_tokens_that_each_get_it_further(tmp_path: Path) -> None:
+    sha256 = file(tmp_path, "a", LARGE)
+    served: Counter[str] = Counter()
+
+    def expire(exchange: Exchange, kept: Kept | None) -> bool:
+        token = exchange.headers.get("authorization", "")
+        served[token] += exchange.method == "PATCH"
+        return only(*([] if served[token] > 1 else [token.removeprefix("Bearer ")]))(exchange, kept)
+
+    mint = Mint(*(f"token-{n}" for n in range(12)))
+    with shelf(expire) as (one, server):
+        async with station(tmp_path, server.endpoint, renew_token=mint, pace=Pace(body_limit=8 * MIB)) as there:
+            await there.start("f", "a", uploadToken="first")
+            assert (await there.until(UploadCompleted)).sha256 == sha256
+    assert len(mint.asked) == 5
+    assert one.log.count("POST") == 1
+
+
 @pytest.mark.parametrize("minted", [None, "stale too"])
 async def test_a_token_that_is_refused_again_fails_the_upload_which_keeps_its_place(
     tmp_path: Path, minted: str | None
@@ -768,6 +786,34 @@ async def test_a_pause_does_not_wait_for_a_token(tmp_path: Path) -> None:
                 await asked.wait()
             await there.tell("UPLOAD_PAUSE", fileId="f")
             await there.until(UploadPaused)
+
+
+async def test_a_404_that_no_tus_server_gave_is_waited_for_where_there_was_one_and_told_at_once_where_not(
+    tmp_path: Path,
+) -> None:
+    file(tmp_path, "a", b"content")
+    is_away = True
+
+    def route(exchange: Exchange, _: Kept | None) -> bool:
+        if is_away:
+            exchange.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 19\r\n\r\n404 page not found\n")
+        return is_away
+
+    with shelf(route) as (_, server):
+        async with station(tmp_path, server.endpoint) as there:
+            await there.start("wrong", "a")
+            ended = await there.until(UploadEnded)
+            assert (ended.code, ended.retryable) == ("SERVER_REFUSED", True)
+            assert ended.message == "there is no tus server at the endpoint (404)"
+            is_away = False
+            await there.start("first", "a")
+            await there.until(UploadCompleted)
+            is_away = True
+            await there.start("second", "a")
+            assert "something in front of the tus server" in (await there.until(UploadWaiting)).reason
+            is_away = False
+            there.advance(1.0)
+            await there.until(UploadCompleted, count=2)
 
 
 async def test_trouble_in_renewing_a_token_is_waited_for(tmp_path: Path) -> None:

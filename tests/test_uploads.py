@@ -8,11 +8,12 @@ import pytest
 
 from sse_agent.clock import timestamp
 from sse_agent.errors import ErrorCode, GiveUp
-from sse_agent.journal import Transaction, attempts, transitions, uploads
+from sse_agent.journal import Transaction, attempts, outcomes, transitions, uploads
 from sse_agent.journal.transitions import Trouble
 from sse_agent.journal.uploads import Upload
 from sse_agent.lifecycle import UploadState, Wish
 from sse_agent.messages import UploadStart
+from sse_agent.tus import NotNow
 from tests.doubles.clock import FakeClock
 from tests.doubles.journals import journal_in
 
@@ -40,6 +41,25 @@ async def test_time_in_the_queue_or_asleep_is_not_counted_as_lack_of_progress(tm
             upload = await journal.write(wait, "a", 60.0)
             assert not uploads.has_stalled(upload, clock.now(), day)
             clock.advance(3 * 86400)
+
+
+async def test_a_weekend_asleep_or_switched_off_in_the_middle_of_an_attempt_is_not_counted(tmp_path: Path) -> None:
+    clock, day, weekend = FakeClock(), timedelta(days=1), 60 * 3600.0
+    async with journal_in(tmp_path, clock) as journal:
+        for file_id, is_killed in (("asleep", False), ("off", True)):
+            await journal.write(add, file_id)
+            await journal.write(transitions.begin, file_id)
+            clock.advance(weekend)
+            if is_killed:
+                await journal.write(transitions.recover)
+            else:
+                broke = NotNow("the connection broke")
+                await journal.write(outcomes.settle, file_id, broke, 10.0, day, asleep_s=weekend - 10.0)
+            for _ in range(10):
+                clock.advance(60.0)
+                assert await journal.write(transitions.begin, file_id) is not None
+                settled = await journal.write(outcomes.settle, file_id, NotNow("no answer"), 0.0, day)
+                assert settled.upload.state is UploadState.WAITING
 
 
 async def test_a_day_of_tries_without_progress_is_enough_however_long_the_waits(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sse_agent.clock import parse_timestamp
+from sse_agent.clock import parse_timestamp, timestamp
 from sse_agent.journal.database import Transaction
 from sse_agent.journal.uploads import Upload, existing
 
@@ -53,6 +53,13 @@ def note_progress(tx: Transaction, file_id: str, offset: int, sha256: str | None
         file_id,
         offset,
     )
+
+
+def note_asleep(tx: Transaction, file_id: str, seconds: float) -> None:
+    """The machine slept for so long in the middle of an attempt, or its clock was set: no time without progress."""
+    row = tx.all("SELECT progressed_at FROM uploads WHERE file_id = ?", file_id)[0]
+    at = min(tx.now, parse_timestamp(row["progressed_at"]) + timedelta(seconds=seconds))
+    tx.run("UPDATE uploads SET progressed_at = ? WHERE file_id = ?", timestamp(at), file_id)
 
 
 def note_prefix(tx: Transaction, file_id: str, length: int, sha256: str) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sse_agent.errors import ErrorCode, GiveUp, TryAgain
 from sse_agent.events import Event, UploadCompleted, UploadWaiting
-from sse_agent.journal import transitions, uploads, wishes
+from sse_agent.journal import attempts, transitions, uploads, wishes
 from sse_agent.journal.database import Transaction
 from sse_agent.journal.transitions import Interrupted, Outcome, Result, Trouble
 from sse_agent.journal.uploads import Upload
@@ -21,8 +21,20 @@ class Settled:
     event: Event
 
 
-def settle(tx: Transaction, file_id: str, result: Result | TryAgain, seconds: float, no_progress: timedelta) -> Settled:
-    """An attempt of so many seconds ended; without progress for `no_progress` there is no other one."""
+def settle(
+    tx: Transaction,
+    file_id: str,
+    result: Result | TryAgain,
+    seconds: float,
+    no_progress: timedelta,
+    asleep_s: float = 0.0,
+) -> Settled:
+    """An attempt of so many seconds ended; without progress for `no_progress` there is no other one.
+
+    `asleep_s`: by how much longer it took by the wall clock.
+    """
+    if asleep_s > 0:
+        attempts.note_asleep(tx, file_id, asleep_s)
     if isinstance(result, TryAgain):
         result = _judged(uploads.existing(tx, file_id), result, tx.now, no_progress)
     upload = transitions.settle(tx, file_id, result, seconds)

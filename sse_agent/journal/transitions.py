@@ -234,6 +234,8 @@ def fail(tx: Transaction, upload: Upload, error: GiveUp, seconds: float) -> Uplo
 
 def recover(tx: Transaction) -> None:
     """At start, before anything runs: what the last process carried is queued again, or as people wish."""
+    # Nobody knows how long it was off; but what had no trouble yet lacked no progress either.
+    tx.run("UPDATE uploads SET progressed_at = ? WHERE state = 'uploading' AND tries = 0", tx.at)
     for row in tx.all("SELECT * FROM uploads WHERE state = 'uploading'"):
         tries.note(tx, displace(tx, upload_of(row), 0.0), 0.0, "the agent ended in the middle of it")
     # At once, for what was in the way may have been this machine; and with patience, for it may need a moment.
