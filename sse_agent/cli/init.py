@@ -33,10 +33,10 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the few questions, write a commented settings file that only you can read, and check what it says."""
-    path = config.settings_file_place(options.settings_file).absolute()
+    path = _in_full(config.settings_file_place(options.settings_file))
     can_ask = not options.yes and all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
     try:
-        if path.exists() and not options.force:
+        if not options.force and (config.is_there(path) or path.exists()):
             _replace_or_leave(path, can_ask=can_ask)
         values = answers.Answers(options, path, can_ask=can_ask).all()
     except (EOFError, KeyboardInterrupt):
@@ -56,6 +56,14 @@ def run(options: argparse.Namespace) -> int:
     return check.FAILED if has_failed else int(ExitCode.STOPPED)
 
 
+def _in_full(path: Path) -> Path:
+    try:
+        return path.absolute()
+    except OSError:
+        message = f"there is no place for {path}: the present folder is gone; begin in one that is there"
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+
+
 def _replace_or_leave(path: Path, *, can_ask: bool) -> None:
     """Raises CannotStart if the settings that are there stay."""
     if not can_ask:
@@ -69,7 +77,7 @@ def _replace_or_leave(path: Path, *, can_ask: bool) -> None:
 
 
 def _say_what_comes_next(path: Path, *, has_failed: bool) -> None:
-    where = "" if path == config.settings_file_place().absolute() else f" --settings-file {shown_text(str(path))}"
+    where = "" if path == _in_full(config.settings_file_place()) else f" --settings-file {shown_text(str(path))}"
     if has_failed:
         print(f"\nMend what failed, then check again:\n  {_program()} check{where}")
     print(f"\nNext, in a terminal:\n  {_program()} run{where}")

@@ -422,3 +422,13 @@ def test_a_machine_that_is_enrolled_is_asked_neither_who_it_is_nor_for_a_token(
     assert {name: written[name] for name in who} == who
     assert "token" not in written
     assert config.load({}).token is None
+
+
+def test_in_a_folder_that_is_gone_a_place_that_begins_there_is_refused(
+    home: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "gone").mkdir()
+    monkeypatch.chdir(home / "gone")
+    (home / "gone").rmdir()
+    assert cli.main([*flags, "--yes", "--settings-file", "settings.toml"]) == ExitCode.WRONG_CONFIGURATION
+    assert "the present folder is gone; begin in one that is there" in capsys.readouterr().err
