@@ -14,7 +14,7 @@ import anyio
 from sse_agent import config, enrolment, identity
 from sse_agent.checks import journal
 from sse_agent.cli import settings_edit, settings_file
-from sse_agent.cli.answers import read_secret, with_scheme
+from sse_agent.cli.answers import read_secret, typed, with_scheme
 from sse_agent.cli.arguments import given
 from sse_agent.cli.asking import from_agent
 from sse_agent.cli.tables import print_words, shown_text
@@ -163,7 +163,7 @@ def _asked_url() -> str:
 def _typed(prompt: str, meant: Callable[[str], str] = str) -> str | None:
     """None if the person leaves, by Ctrl-C too: nothing was begun yet. `meant` may ask once more."""
     try:
-        return meant(input(prompt).strip())
+        return meant(typed(input, prompt))
     except (EOFError, KeyboardInterrupt):
         print()
         return None

@@ -320,6 +320,12 @@ def test_enrolling_again_is_the_way_out_of_a_spoilt_identity(
     assert stat.S_IMODE((home / "state" / "identity.json").stat().st_mode) == 0o600
 
 
+def test_a_token_file_in_a_home_that_nobody_has_is_refused(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:
+    assert enroll("--control-plane", URL, "--token-file", "~nobody-at-all/t") == ExitCode.WRONG_CONFIGURATION
+    assert "nobody knows the home folder ~nobody-at-all: name the place in full" in capsys.readouterr().err
+    assert plane.tickets == []
+
+
 def test_a_code_is_no_argument(capsys: pytest.CaptureFixture[str]) -> None:
     assert enroll("--control-plane", URL, "BCDF-GHJK") == ExitCode.WRONG_CONFIGURATION
     assert enroll("--control-plane", URL, "--code=BCDF-GHJK") == ExitCode.WRONG_CONFIGURATION

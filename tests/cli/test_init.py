@@ -58,9 +58,9 @@ def file(home: Path) -> Path:
 
 
 class Person:
-    """Answers in order; what was asked is kept."""
+    """Answers in order, an exception is raised; what was asked is kept."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str | Exception) -> None:
         self.answers = iter(answers)
         self.asked: list[str] = []
         self.unseen: list[str] = []
@@ -71,10 +71,10 @@ class Person:
 
     def _answer(self, asked: list[str], prompt: str) -> str:
         asked.append(prompt)
-        try:
-            return next(self.answers)
-        except StopIteration:
-            raise EOFError from None
+        answer = next(self.answers, EOFError())
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def test_a_person_is_asked_the_few_questions_and_the_result_is_what_run_reads(
@@ -143,6 +143,21 @@ def test_an_address_without_a_scheme_is_completed_after_a_question(
     assert person.asked[1:3] == [asked, asked], "asked again until it is y or n"
     settings = config.load({})
     assert (settings.control_plane_url, settings.tus_endpoint) == (meant, "https://tus.example.com/files/")
+
+
+def test_a_byte_that_is_no_character_is_asked_again(
+    home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_text, outgoing = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), str(home / "outgoing")
+    url = ["control.example.com", no_text, "y"]
+    person = Person(monkeypatch, no_text, *url, "", no_text, TOKEN, "~nobody-at-all/out", outgoing, "", "", "")
+    assert cli.main(["init"]) == 0
+    assert config.load({}).control_plane_url == "https://control.example.com"
+    assert len(person.unseen) == 2
+    told = capsys.readouterr().out
+    assert told.count("  that was no text as this terminal writes it: please type it again") == 2
+    assert "  please answer y or n" in told
+    assert "  nobody knows the home folder ~nobody-at-all: name the place in full" in told
 
 
 def test_enter_at_the_token_says_what_to_do(
@@ -298,6 +313,11 @@ def test_what_nobody_says_is_named_all_at_once(
     [
         (["--control-plane-url", "http://control.example.com"], "--control-plane-url: expected https"),
         (["--allowed-folders", "/nowhere/at/all"], "--allowed-folders: /nowhere/at/all is not there"),
+        (["--allowed-folders", "outgoing", "--yes"], "--allowed-folders: expected absolute paths"),
+        (["--allowed-folders", '["/srv"'], "--allowed-folders: expected a JSON list"),
+        (["--allowed-folders", '["/srv", "srv"]'], "--allowed-folders: expected absolute paths"),
+        (["--state-dir", "~nobody-at-all/state"], "--state-dir: nobody knows the home folder ~nobody-at-all"),
+        (["--token-file", "~nobody-at-all/token"], "can't be read: nobody knows the home folder ~nobody-at-all"),
         (["--upload-origins", "soup"], "--upload-origins: expected a JSON list"),
         (["--token-file", "/nowhere/at/all"], "the token file /nowhere/at/all can't be read"),
         (["--token-file", os.devnull], "is empty"),
