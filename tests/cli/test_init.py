@@ -149,8 +149,10 @@ def test_a_byte_that_is_no_character_is_asked_again(
     home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     no_text, outgoing = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), str(home / "outgoing")
-    url = ["control.example.com", no_text, "y"]
-    person = Person(monkeypatch, no_text, *url, "", no_text, TOKEN, "~nobody-at-all/out", outgoing, "", "", "")
+    url = "control.example.com"
+    person = Person(
+        monkeypatch, no_text, url, no_text, "y", "", no_text, TOKEN, "~nobody-at-all/out", outgoing, "", "", ""
+    )
     assert cli.main(["init"]) == 0
     assert config.load({}).control_plane_url == "https://control.example.com"
     assert len(person.unseen) == 2
