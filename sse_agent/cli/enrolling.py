@@ -183,12 +183,13 @@ def _settle_settings(path: Path, found: Identity) -> None:
     try:
         before = path.read_text("utf-8")
         after = settings_edit.updated(before, wanted)
-    except (OSError, ValueError):
+        kept = settings_file.write(path, after) if after != before else None
+    except (OSError, ValueError, CannotStart):
+        # As root's it may be closed to the agent's user. The identity is written by now: the rest must follow.
         print(f"Correct {shown_text(str(path))} by hand; take out token, and let it say:")
         print("".join(f"  {name} = {json.dumps(value)}\n" for name, value in wanted.items() if value), end="")
         return
-    if after != before:
-        kept = settings_file.write(path, after)
+    if kept is not None:
         print(f"{shown_text(str(path))} says so now; as it was, it is kept as {shown_text(str(kept))}.")
 
 

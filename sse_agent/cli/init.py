@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import stat
 import sys
 from pathlib import Path
 
@@ -47,13 +48,17 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise CannotStart(f"nothing was written: {error}", ExitCode.WRONG_CONFIGURATION) from None
     config.make_state_dir(values["state_dir"])
-    kept = settings_file.write(path, content)
+    kept = settings_file.write(path, content, is_anew=True)
     if kept is not None:
         print(f"The old settings are kept in {shown_text(str(kept))}.")
-    print(f"The settings are in {shown_text(str(path))}, which only you can read. Checking them:\n")
+    print(f"The settings are in {shown_text(str(path))}, which {_readers(path)} can read. Checking them:\n")
     has_failed = check.tell(check.carry_out(config.load({}, path), config.settings_files(path)))
     _say_what_comes_next(path, has_failed=has_failed)
     return check.FAILED if has_failed else int(ExitCode.STOPPED)
+
+
+def _readers(path: Path) -> str:
+    return "only its owner and its group" if path.stat().st_mode & stat.S_IRGRP else "only you"
 
 
 def _in_full(path: Path) -> Path:

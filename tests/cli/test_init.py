@@ -412,6 +412,49 @@ def test_a_name_that_is_not_utf_8_is_refused_and_not_mangled() -> None:
         settings_file.text({"allowed_folders": [Path("/srv/\udcff")]})
 
 
+def test_the_owner_and_a_group_that_could_read_a_file_can_read_what_replaces_it_but_not_all_the_world(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "settings.toml"
+    place.write_text("# old\n")
+    place.chmod(0o660)
+    owner, group = (54321, 12345) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(place, owner, group)
+    assert settings_file.write(place, "# new\n") == tmp_path / "settings.toml.bak"
+    for path in (place, tmp_path / "settings.toml.bak"):
+        status = path.stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (owner, group, 0o640)
+    settings_file.write(place, "# newer\n", is_anew=True)
+    status = place.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (os.geteuid(), group, 0o640)
+    for mode in (0o600, 0o644):
+        place.chmod(mode)
+        settings_file.write(place, "# newest\n")
+        assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+def test_what_a_user_may_not_hand_over_stays_its_own_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    place = tmp_path / "settings.toml"
+    place.write_text("# old\n")
+    place.chmod(0o640)
+    other = place.stat().st_gid + 1
+    seen = Path.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        found = seen(path)
+        return os.stat_result((*found[:5], other, *found[6:])) if path == place else found
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    settings_file.write(place, "# new\n")
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "settings.toml"
     place.write_text("# by hand\n")
