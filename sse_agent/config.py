@@ -236,7 +236,7 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
         settings = _loaded(Settings, flags, env_read, toml_read, of_enrolment(enrolled))
     except CannotStart as wrong:
         # What is missing may be there under a name that is none.
-        also = unknown([path for path in (env_file, toml_file) if path.is_file()])
+        also = unknown([path for path in (env_file, toml_file) if is_there(path)])
         raise CannotStart("\n".join([str(wrong), *map(str, also)]), wrong.exit_code) from None
     if enrolled is not None and settings.token is None:
         _refuse_another(enrolled, settings)
@@ -247,7 +247,8 @@ def load(flags: Mapping[str, str], settings_file: Path | None = None, directory:
         "CA file": settings.ca_file,
     }
     for what, path in own.items():
-        if path is not None and (what == "state directory" or path.exists()):
+        # What this user may not even look for is not read either: that is told where it is needed.
+        if path is not None and (what == "state directory" or os.access(path, os.F_OK)):
             refuse_exposed(what, path, settings.allowed_folders)
     return settings
 
@@ -291,7 +292,7 @@ def settings_file_place(named: Path | None = None) -> Path:
 
 def settings_files(named: Path | None = None) -> list[Path]:
     """The `.env` and TOML files that are there, the one that counts more first. Some may not be `trusted`."""
-    return [path for path in _settings_files(named, None) if path.is_file()]
+    return [path for path in _settings_files(named, None) if is_there(path)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,10 +367,36 @@ def parse(name: str, text: str) -> Any:
 def _settings_files(named: Path | None, directory: Path | None) -> tuple[Path, Path]:
     """Where `.env` and the TOML file are, if they are."""
     named = named or _named_settings_file()
-    if named and not named.is_file():
+    if named and not is_there(named):
         message = f"the settings file {named} is not there; `sse-agent init` writes one"
         raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
-    return (directory or Path.cwd()) / ".env", settings_file_place(named)
+    return _env_file(directory), settings_file_place(named)
+
+
+def _env_file(directory: Path | None) -> Path:
+    """There is none for a user who may not enter the folder, or whose present folder is gone: nobody named it."""
+    try:
+        path = (directory or Path.cwd()) / ".env"
+        path.stat()
+    except OSError:
+        return Path(os.devnull)
+    return path
+
+
+def is_there(path: Path) -> bool:
+    """Whether a settings file is there, as a file. Raises CannotStart, 77, where this user may not even look."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path | str, error: OSError) -> CannotStart:
+    why = (error.strerror or "its disk fails").lower()
+    message = f"the settings file {path} can't be read: {why}; let the agent's user read it"
+    return CannotStart(message, ExitCode.NOT_PERMITTED)
 
 
 def _loaded(
@@ -390,9 +417,7 @@ def _loaded(
         message = f"{_not_utf8(env_file, toml_file)} is not UTF-8, as settings files must be; save it as that"
         raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
     except OSError as error:
-        why = (error.strerror or "its disk fails").lower()
-        message = f"the settings file {error.filename} can't be read: {why}; let the agent's user read it"
-        raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
+        raise _unreadable(error.filename, error) from None
 
 
 def _not_utf8(*paths: Path) -> Path:
@@ -496,13 +521,15 @@ def _with_sources(model: type[S], flags: Mapping[str, str], env_file: Path, toml
 
 
 def _read_or_skip(path: Path) -> Path | None:
-    if path.is_file() and not trusted(path):
+    if not is_there(path):
+        return None
+    if not trusted(path):
         print(  # noqa: T201 - before there is a log
             f"sse-agent: {path} is not read: others can write it (chmod go-w {path.name}, and let it be yours)",
             file=sys.stderr,
         )
         return None
-    return path if path.is_file() else None
+    return path
 
 
 def refuse_exposed(what: str, path: Path, folders: Iterable[Path]) -> None:
@@ -511,7 +538,12 @@ def refuse_exposed(what: str, path: Path, folders: Iterable[Path]) -> None:
     `what` is what people call the file at `path`, which need not be there yet.
     """
     for folder in folders:
-        if _is_inside(path, folder):
+        try:
+            is_exposed = _is_inside(path, folder)
+        except FileNotFoundError:
+            message = f"the {what} {path} can't be looked for: the present folder is gone; begin in one that is there"
+            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+        if is_exposed:
             message = f"the {what} {path} lies inside the allowed folder {folder}; move one of the two"
             raise CannotStart(message, ExitCode.WRONG_CONFIGURATION)
 

@@ -4,12 +4,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import sse_agent
 from sse_agent import agent, cli, config
+from sse_agent.cli import check, control_plane, status
 from sse_agent.config import Settings
 from sse_agent.errors import CannotStart, ExitCode
 from tests.cli.resting import documented
@@ -152,3 +154,15 @@ def test_a_bug_is_shown_whole_and_worth_another_start(
 def test_an_interrupt_before_the_agent_listens_is_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, KeyboardInterrupt())
     assert cli.main(["run", "--headless"]) == ExitCode.STOPPED
+
+
+@pytest.mark.parametrize(("module", "code"), [(check, 130), (status, 130), (control_plane, 0)])
+def test_ctrl_c_is_no_success_but_for_what_runs_until_it_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, code: int
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run", interrupted)
+    name = module.__name__.rpartition(".")[2].replace("_", "-")
+    assert cli.main([name]) == code

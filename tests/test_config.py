@@ -1,5 +1,6 @@
 """Settings: where they come from, what is refused, and in which words."""
 
+import errno
 import json
 import os
 import stat
@@ -165,6 +166,57 @@ def test_a_setting_that_is_missing_may_only_be_misspelt(monkeypatch: pytest.Monk
     assert "SSE_AGENT_TOKEN: is missing" in told
     assert told.splitlines()[-1] == "SSE_AGENT_TOKNE in the environment is no setting; did you mean SSE_AGENT_TOKEN?"
     assert "hunter2" not in told
+
+
+# --- where this user may not look ---
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that this user may not enter; root may enter all of them, so it is only said."""
+    folder, looked = tmp_path / "closed", Path.stat
+
+    def stat_of(path: Path, **more: bool) -> os.stat_result:
+        if folder in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return looked(path, **more)
+
+    folder.mkdir()
+    monkeypatch.setattr(Path, "stat", stat_of)
+    return folder
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_folder_that_may_not_be_entered_or_is_gone_has_no_env_file(
+    tmp_path: Path, closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(closed)
+    assert load({}).client_id == "warehouse-7"
+    assert config.load_state_dir({"state_dir": "/srv/state"}) == Path("/srv/state")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load({}).client_id == "warehouse-7"
+    assert config.settings_files() == []
+    assert "the present folder is gone" in refused(lambda: load({"state_dir": "state"}))
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_settings_file_where_this_user_may_not_look_ends_with_77(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = f"the settings file {closed}/settings.toml can't be read: permission denied; let the agent's user read it"
+    for call in (load, config.load_state_dir, config.load_joining):
+        assert refused(lambda call=call: call({}, closed / "settings.toml"), ExitCode.NOT_PERMITTED) == told  # type: ignore[misc]
+    monkeypatch.setattr("platformdirs.user_config_dir", lambda _: str(closed))
+    assert refused(lambda: load({}), ExitCode.NOT_PERMITTED) == told
+    assert refused(config.settings_files, ExitCode.NOT_PERMITTED) == told
+
+
+@pytest.mark.usefixtures("settled")
+def test_certificates_where_this_user_may_not_look_are_no_bug(closed: Path) -> None:
+    assert load({"ca_file": str(closed / "ca.pem")}).ca_file == closed / "ca.pem"
 
 
 # --- what is refused ---

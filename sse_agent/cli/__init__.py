@@ -21,17 +21,23 @@ from sse_agent.cli import (
 from sse_agent.cli.arguments import Parser
 from sse_agent.errors import CannotStart, ExitCode
 
+INTERRUPTED = 130
+"""What shells say of whoever ended by Ctrl-C (SIGINT)."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`sse-agent …`. Returns the exit code."""
+    is_stopped_so = False
     try:
         options = _parser().parse_args(arguments)
+        is_stopped_so = options.run in (running.run, control_plane.run)
         result: int = options.run(options)
     except CannotStart as wrong:
         print(f"sse-agent: {wrong}", file=sys.stderr)
         return int(wrong.exit_code)
     except KeyboardInterrupt:
-        return int(ExitCode.STOPPED)
+        # Of whatever else it is no success: `sse-agent check && …` must not go on.
+        return int(ExitCode.STOPPED) if is_stopped_so else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output (`| head`) has seen enough. What is still buffered must not raise it again.
         sys.stdout = None

@@ -33,10 +33,21 @@ HOW_TO_TYPE_IT = (
 def is_yes(question: str, *, is_default: bool) -> bool:
     """Asked until it is y or n. Enter is what stands in capitals."""
     while True:
-        text = input(f"{question} [{'Y/n' if is_default else 'y/N'}] ").strip().lower()
+        try:
+            text = input(f"{question} [{'Y/n' if is_default else 'y/N'}] ").strip().lower()
+        except UnicodeDecodeError:
+            text = "?"
         if text in ("", "y", "yes", "n", "no"):
             return text in ("y", "yes") or (not text and is_default)
         print("  please answer y or n")
+
+
+def typed(ask: Callable[[str], str], prompt: str) -> str:
+    """One line of a person's, by `input` or `getpass`. Raises ValueError if it is no text, EOFError."""
+    try:
+        return ask(prompt).strip()
+    except UnicodeDecodeError:
+        raise ValueError("that was no text as this terminal writes it: please type it again") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Answers:
         self._old = settings_file.read(path) if can_ask else {}
         self._enrolled: dict[str, Any] = {}
         place = self._said("state_dir") or platformdirs.user_state_dir("sse-agent")
-        self._enrolled = config.of_enrolment(identity.read(Path(place).expanduser()))
+        self._enrolled = config.of_enrolment(identity.read(self._judged("state_dir", place, _expanded)))
         self._values: dict[str, Any] = {name: self._old[name] for name in self._old if name not in ASKED}
         self._missing: list[str] = []
 
@@ -124,10 +135,10 @@ class Answers:
         default = str(self._old.get(question.name) or question.default)
         hint = default or ("none" if question.is_optional else "")
         while True:
-            text = input(f"{question.prompt}{f' [{hint}]' if hint else ''}: ").strip() or default
-            if question.is_optional and text.lower() in ("", "none"):
-                return None
             try:
+                text = typed(input, f"{question.prompt}{f' [{hint}]' if hint else ''}: ") or default
+                if question.is_optional and text.lower() in ("", "none"):
+                    return None
                 return question.judge(_meant(question.name, text) if text else _refuse(question.needed))
             except (ValueError, CannotStart) as wrong:
                 print_words(str(wrong), "  ")
@@ -145,10 +156,10 @@ class Answers:
     def _ask_secret(self, name: str, prompt: str) -> Any:
         old = self._old.get(name)
         while True:
-            text = getpass.getpass(f"{prompt}{' [as before]' if old else ''}: ").strip()
-            if not text and old:
-                return old
             try:
+                text = typed(getpass.getpass, f"{prompt}{' [as before]' if old else ''}: ")
+                if not text and old:
+                    return old
                 return _parser(name)(text) if text else _refuse(HOW_TO_TYPE_IT)
             except ValueError as wrong:
                 print_words(str(wrong), "  ")
@@ -156,7 +167,8 @@ class Answers:
     def _answer_folders(self) -> None:
         text = self._said("allowed_folders")
         if text is not None:
-            names = config.parse("allowed_folders", text if text.lstrip().startswith("[") else json.dumps([text]))
+            listed = text if text.lstrip().startswith("[") else json.dumps([text])
+            names = self._judged("allowed_folders", listed, _parser("allowed_folders"))
             self._values["allowed_folders"] = [
                 self._judged("allowed_folders", str(name), self._judge_folder) for name in names
             ]
@@ -186,21 +198,33 @@ class Answers:
         return folders
 
     def _judge_folder(self, text: str) -> Path:
-        folder = _direct(config.parse("allowed_folders", json.dumps([str(Path(text).expanduser())]))[0])
-        if not folder.is_dir():
-            _refuse(f"{folder} is no folder" if folder.exists() else f"{folder} is not there")
-        if not os.access(folder, os.R_OK | os.X_OK):
+        folder = _direct(config.parse("allowed_folders", json.dumps([str(_expanded(text))]))[0])
+        try:
+            if not folder.is_dir():
+                _refuse(f"{folder} is no folder" if folder.exists() else f"{folder} is not there")
+            may_be_read = os.access(folder, os.R_OK | os.X_OK)
+        except PermissionError:
+            may_be_read = False
+        if not may_be_read:
             _refuse(f"{folder} may not be read by this user")
         config.refuse_exposed("settings file", self._path, [folder])
         return Path(folder)
 
     def _judge_state_dir(self, text: str) -> Path:
-        place = Path(text).expanduser()
+        place = _expanded(text)
         if not place.is_absolute():
             _refuse("expected an absolute path")
         place = _direct(place)
         config.refuse_exposed("state directory", place, self._values.get("allowed_folders", []))
         return place
+
+
+def _expanded(text: str) -> Path:
+    """With the home folder that a `~` stands for. Raises ValueError if nobody knows it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"nobody knows the home folder {Path(text).parts[0]}: name the place in full") from None
 
 
 def _direct(path: Path) -> Path:
@@ -238,11 +262,16 @@ def read_secret(name: str) -> str:
         if name == "-":
             text = sys.stdin.read(SECRET_LIMIT)
         else:
-            with Path(name).expanduser().open(encoding="utf-8") as file:
+            with _expanded(name).open(encoding="utf-8") as file:
                 text = file.read(SECRET_LIMIT)
-    except (OSError, UnicodeDecodeError) as error:
-        why = (getattr(error, "strerror", None) or "it is no text").lower()
-        raise CannotStart(f"the token file {name} can't be read: {why}", ExitCode.WRONG_CONFIGURATION) from None
-    if not text.strip():
+    except OSError as error:
+        why = (error.strerror or "its disk fails").lower()
+    except UnicodeDecodeError:
+        why = "it is no text"
+    except ValueError as wrong:
+        why = str(wrong)
+    else:
+        if text.strip():
+            return text.strip()
         raise CannotStart(f"the token file {name} is empty", ExitCode.WRONG_CONFIGURATION)
-    return text.strip()
+    raise CannotStart(f"the token file {name} can't be read: {why}", ExitCode.WRONG_CONFIGURATION)

@@ -14,7 +14,7 @@ import anyio
 from sse_agent import config, enrolment, identity
 from sse_agent.checks import journal
 from sse_agent.cli import settings_edit, settings_file
-from sse_agent.cli.answers import read_secret, with_scheme
+from sse_agent.cli.answers import read_secret, typed, with_scheme
 from sse_agent.cli.arguments import given
 from sse_agent.cli.asking import from_agent
 from sse_agent.cli.tables import print_words, shown_text
@@ -163,7 +163,7 @@ def _asked_url() -> str:
 def _typed(prompt: str, meant: Callable[[str], str] = str) -> str | None:
     """None if the person leaves, by Ctrl-C too: nothing was begun yet. `meant` may ask once more."""
     try:
-        return meant(input(prompt).strip())
+        return meant(typed(input, prompt))
     except (EOFError, KeyboardInterrupt):
         print()
         return None
@@ -183,12 +183,13 @@ def _settle_settings(path: Path, found: Identity) -> None:
     try:
         before = path.read_text("utf-8")
         after = settings_edit.updated(before, wanted)
-    except (OSError, ValueError):
+        kept = settings_file.write(path, after) if after != before else None
+    except (OSError, ValueError, CannotStart):
+        # As root's it may be closed to the agent's user. The identity is written by now: the rest must follow.
         print(f"Correct {shown_text(str(path))} by hand; take out token, and let it say:")
         print("".join(f"  {name} = {json.dumps(value)}\n" for name, value in wanted.items() if value), end="")
         return
-    if after != before:
-        kept = settings_file.write(path, after)
+    if kept is not None:
         print(f"{shown_text(str(path))} says so now; as it was, it is kept as {shown_text(str(kept))}.")
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import stat
 import sys
 from pathlib import Path
 
@@ -33,10 +34,10 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the few questions, write a commented settings file that only you can read, and check what it says."""
-    path = config.settings_file_place(options.settings_file).absolute()
+    path = _in_full(config.settings_file_place(options.settings_file))
     can_ask = not options.yes and all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
     try:
-        if path.exists() and not options.force:
+        if not options.force and (config.is_there(path) or path.exists()):
             _replace_or_leave(path, can_ask=can_ask)
         values = answers.Answers(options, path, can_ask=can_ask).all()
     except (EOFError, KeyboardInterrupt):
@@ -47,13 +48,25 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise CannotStart(f"nothing was written: {error}", ExitCode.WRONG_CONFIGURATION) from None
     config.make_state_dir(values["state_dir"])
-    kept = settings_file.write(path, content)
+    kept = settings_file.write(path, content, is_anew=True)
     if kept is not None:
         print(f"The old settings are kept in {shown_text(str(kept))}.")
-    print(f"The settings are in {shown_text(str(path))}, which only you can read. Checking them:\n")
+    print(f"The settings are in {shown_text(str(path))}, which {_readers(path)} can read. Checking them:\n")
     has_failed = check.tell(check.carry_out(config.load({}, path), config.settings_files(path)))
     _say_what_comes_next(path, has_failed=has_failed)
     return check.FAILED if has_failed else int(ExitCode.STOPPED)
+
+
+def _readers(path: Path) -> str:
+    return "only its owner and its group" if path.stat().st_mode & stat.S_IRGRP else "only you"
+
+
+def _in_full(path: Path) -> Path:
+    try:
+        return path.absolute()
+    except OSError:
+        message = f"there is no place for {path}: the present folder is gone; begin in one that is there"
+        raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
 
 
 def _replace_or_leave(path: Path, *, can_ask: bool) -> None:
@@ -69,7 +82,7 @@ def _replace_or_leave(path: Path, *, can_ask: bool) -> None:
 
 
 def _say_what_comes_next(path: Path, *, has_failed: bool) -> None:
-    where = "" if path == config.settings_file_place().absolute() else f" --settings-file {shown_text(str(path))}"
+    where = "" if path == _in_full(config.settings_file_place()) else f" --settings-file {shown_text(str(path))}"
     if has_failed:
         print(f"\nMend what failed, then check again:\n  {_program()} check{where}")
     print(f"\nNext, in a terminal:\n  {_program()} run{where}")

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import stat
 import textwrap
 import tomllib
 from collections.abc import Mapping
@@ -73,29 +74,35 @@ def _toml(value: Any) -> str:
     return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
-def write(path: Path, content: str) -> Path | None:
+def write(path: Path, content: str, *, is_anew: bool = False) -> Path | None:
     """Write it for its owner alone, whole or not at all. What was there is kept beside it; returns where.
 
+    What replaces a file stays open to its group if it was: that may be the agent's. The owner stays, too, but for
+    `is_anew`: then it is whoever writes, for nobody is to read what another may change.
     Raises CannotStart, 77, if it can't be written there.
     """
     try:
         for folder in reversed([folder for folder in path.parents if not folder.exists()]):
             folder.mkdir(mode=0o700)
         kept = path.with_name(path.name + ".bak") if path.exists() else None
+        before = path.lstat() if path.is_file() and not path.is_symlink() else None
+        owner = before.st_uid if before is not None and not is_anew else -1
         if kept is not None:
-            _put(kept, path.read_bytes())
-        _put(path, content.encode())
+            _put(kept, path.read_bytes(), before, owner)
+        _put(path, content.encode(), before, owner)
     except OSError as error:
         message = f"{path} can't be written: {(error.strerror or 'the disk takes it not').lower()}; see --settings-file"
         raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
     return kept
 
 
-def _put(path: Path, content: bytes) -> None:
+def _put(path: Path, content: bytes, before: os.stat_result | None, owner: int) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
+            if before is not None and os.name == "posix":
+                _let_in(descriptor, before, owner)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -103,3 +110,15 @@ def _put(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def _let_in(descriptor: int, before: os.stat_result, owner: int) -> None:
+    """This owner, -1 for whoever writes, and the group that could read the file of `before`; never all the world."""
+    # Others than root give nothing away, but to a group of their own.
+    for user in (owner, -1):
+        with suppress(OSError):
+            os.fchown(descriptor, user, before.st_gid)
+            break
+    # A file that was open to all was opened to no group in particular.
+    if os.fstat(descriptor).st_gid == before.st_gid and not before.st_mode & stat.S_IROTH:
+        os.fchmod(descriptor, 0o600 | before.st_mode & stat.S_IRGRP)

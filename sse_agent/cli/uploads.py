@@ -266,5 +266,5 @@ def _is_sure(chosen: list[dict[str, Any]], *, is_json: bool) -> bool:
     print_lines(f"{upload['state']}: {shown_text(file_name(upload))}" for upload in chosen)
     try:
         return input("Cancel for good? [y/N] ").strip().lower() in ("y", "yes")
-    except (EOFError, UnicodeDecodeError):
+    except (EOFError, KeyboardInterrupt, UnicodeDecodeError):
         return False

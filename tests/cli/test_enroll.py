@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from sse_agent import cli, config, identity
-from sse_agent.cli import enrolling, settings_edit
+from sse_agent.cli import enrolling, settings_edit, settings_file
 from sse_agent.credentials import AccessTokens, Grant, key
 from sse_agent.enrolment import Enrolled, NotEnrolled, Pending, Refused, Registry, Ticket
 from sse_agent.errors import CannotStart, ExitCode, TryAgain
@@ -119,6 +119,23 @@ def test_a_settings_file_that_cant_be_changed_line_by_line_is_left_alone_and_the
     assert enroll("--control-plane", URL, "--token-file", str(token_file)) == ExitCode.STOPPED
     assert path.read_text() == '"client_id" = "old"\n'
     assert f'  client_id = "{CLIENT}"\n  control_plane_url = "{URL}"\n' in capsys.readouterr().out
+
+
+def test_a_settings_file_that_this_user_may_not_write_is_left_to_whoever_may_and_enrolling_goes_on(
+    home: Path, plane: Plane, token_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise CannotStart(f"{path} can't be written: permission denied", ExitCode.NOT_PERMITTED)
+
+    monkeypatch.setattr(settings_file, "write", refuse)
+    path = home / "config" / "settings.toml"
+    path.parent.mkdir()
+    path.write_text('client_id = "old"\n')
+    path.chmod(0o600)
+    assert enroll("--control-plane", URL, "--token-file", str(token_file)) == ExitCode.STOPPED
+    told = capsys.readouterr().out
+    assert f'by hand; take out token, and let it say:\n  client_id = "{CLIENT}"\n' in told
+    assert "The control plane accepts its key" in told
 
 
 def test_what_else_speaks_of_another_agent_is_named(
@@ -318,6 +335,12 @@ def test_enrolling_again_is_the_way_out_of_a_spoilt_identity(
     assert enroll("--again", *arguments) == ExitCode.STOPPED
     assert identity.read(home / "state") is not None
     assert stat.S_IMODE((home / "state" / "identity.json").stat().st_mode) == 0o600
+
+
+def test_a_token_file_in_a_home_that_nobody_has_is_refused(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:
+    assert enroll("--control-plane", URL, "--token-file", "~nobody-at-all/t") == ExitCode.WRONG_CONFIGURATION
+    assert "nobody knows the home folder ~nobody-at-all: name the place in full" in capsys.readouterr().err
+    assert plane.tickets == []
 
 
 def test_a_code_is_no_argument(capsys: pytest.CaptureFixture[str]) -> None:

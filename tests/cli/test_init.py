@@ -58,9 +58,9 @@ def file(home: Path) -> Path:
 
 
 class Person:
-    """Answers in order; what was asked is kept."""
+    """Answers in order, an exception is raised; what was asked is kept."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str | Exception) -> None:
         self.answers = iter(answers)
         self.asked: list[str] = []
         self.unseen: list[str] = []
@@ -71,10 +71,10 @@ class Person:
 
     def _answer(self, asked: list[str], prompt: str) -> str:
         asked.append(prompt)
-        try:
-            return next(self.answers)
-        except StopIteration:
-            raise EOFError from None
+        answer = next(self.answers, EOFError())
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def test_a_person_is_asked_the_few_questions_and_the_result_is_what_run_reads(
@@ -143,6 +143,23 @@ def test_an_address_without_a_scheme_is_completed_after_a_question(
     assert person.asked[1:3] == [asked, asked], "asked again until it is y or n"
     settings = config.load({})
     assert (settings.control_plane_url, settings.tus_endpoint) == (meant, "https://tus.example.com/files/")
+
+
+def test_a_byte_that_is_no_character_is_asked_again(
+    home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_text, outgoing = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), str(home / "outgoing")
+    url = "control.example.com"
+    person = Person(
+        monkeypatch, no_text, url, no_text, "y", "", no_text, TOKEN, "~nobody-at-all/out", outgoing, "", "", ""
+    )
+    assert cli.main(["init"]) == 0
+    assert config.load({}).control_plane_url == "https://control.example.com"
+    assert len(person.unseen) == 2
+    told = capsys.readouterr().out
+    assert told.count("  that was no text as this terminal writes it: please type it again") == 2
+    assert "  please answer y or n" in told
+    assert "  nobody knows the home folder ~nobody-at-all: name the place in full" in told
 
 
 def test_enter_at_the_token_says_what_to_do(
@@ -298,6 +315,11 @@ def test_what_nobody_says_is_named_all_at_once(
     [
         (["--control-plane-url", "http://control.example.com"], "--control-plane-url: expected https"),
         (["--allowed-folders", "/nowhere/at/all"], "--allowed-folders: /nowhere/at/all is not there"),
+        (["--allowed-folders", "outgoing", "--yes"], "--allowed-folders: expected absolute paths"),
+        (["--allowed-folders", '["/srv"'], "--allowed-folders: expected a JSON list"),
+        (["--allowed-folders", '["/srv", "srv"]'], "--allowed-folders: expected absolute paths"),
+        (["--state-dir", "~nobody-at-all/state"], "--state-dir: nobody knows the home folder ~nobody-at-all"),
+        (["--token-file", "~nobody-at-all/token"], "can't be read: nobody knows the home folder ~nobody-at-all"),
         (["--upload-origins", "soup"], "--upload-origins: expected a JSON list"),
         (["--token-file", "/nowhere/at/all"], "the token file /nowhere/at/all can't be read"),
         (["--token-file", os.devnull], "is empty"),
@@ -390,6 +412,49 @@ def test_a_name_that_is_not_utf_8_is_refused_and_not_mangled() -> None:
         settings_file.text({"allowed_folders": [Path("/srv/\udcff")]})
 
 
+def test_the_owner_and_a_group_that_could_read_a_file_can_read_what_replaces_it_but_not_all_the_world(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "settings.toml"
+    place.write_text("# old\n")
+    place.chmod(0o660)
+    owner, group = (54321, 12345) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(place, owner, group)
+    assert settings_file.write(place, "# new\n") == tmp_path / "settings.toml.bak"
+    for path in (place, tmp_path / "settings.toml.bak"):
+        status = path.stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (owner, group, 0o640)
+    settings_file.write(place, "# newer\n", is_anew=True)
+    status = place.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (os.geteuid(), group, 0o640)
+    for mode in (0o600, 0o644):
+        place.chmod(mode)
+        settings_file.write(place, "# newest\n")
+        assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+def test_what_a_user_may_not_hand_over_stays_its_own_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    place = tmp_path / "settings.toml"
+    place.write_text("# old\n")
+    place.chmod(0o640)
+    other = place.stat().st_gid + 1
+    seen = Path.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        found = seen(path)
+        return os.stat_result((*found[:5], other, *found[6:])) if path == place else found
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    settings_file.write(place, "# new\n")
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "settings.toml"
     place.write_text("# by hand\n")
@@ -422,3 +487,13 @@ def test_a_machine_that_is_enrolled_is_asked_neither_who_it_is_nor_for_a_token(
     assert {name: written[name] for name in who} == who
     assert "token" not in written
     assert config.load({}).token is None
+
+
+def test_in_a_folder_that_is_gone_a_place_that_begins_there_is_refused(
+    home: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "gone").mkdir()
+    monkeypatch.chdir(home / "gone")
+    (home / "gone").rmdir()
+    assert cli.main([*flags, "--yes", "--settings-file", "settings.toml"]) == ExitCode.WRONG_CONFIGURATION
+    assert "the present folder is gone; begin in one that is there" in capsys.readouterr().err

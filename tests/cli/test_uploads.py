@@ -201,15 +201,17 @@ def test_cancelling_is_never_done_to_all_and_without_a_person_only_with_yes(
 
 
 class Terminal:
-    """Somebody who answers so; None: who leaves (Ctrl-D)."""
+    """Somebody who answers so; None: who leaves (Ctrl-D); an exception is raised."""
 
-    def __init__(self, answer: str | None) -> None:
+    def __init__(self, answer: str | BaseException | None) -> None:
         self.answer = answer
 
     def isatty(self) -> bool:
         return True
 
     def readline(self) -> str:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
         return "" if self.answer is None else f"{self.answer}\n"
 
 
@@ -230,10 +232,19 @@ def test_nobody_is_asked_about_what_can_not_be_cancelled(sse_agent: Shell, monke
 
 
 @pytest.mark.parametrize(
-    ("answer", "is_meant"), [("y", True), ("YES ", True), ("", False), ("n", False), ("yeah", False), (None, False)]
+    ("answer", "is_meant"),
+    [
+        ("y", True),
+        ("YES ", True),
+        ("", False),
+        ("n", False),
+        ("yeah", False),
+        (None, False),
+        (KeyboardInterrupt(), False),
+    ],
 )
 def test_a_person_at_a_terminal_is_shown_what_it_is_about_and_asked(
-    sse_agent: Shell, monkeypatch: pytest.MonkeyPatch, answer: str | None, is_meant: bool
+    sse_agent: Shell, monkeypatch: pytest.MonkeyPatch, answer: str | BaseException | None, is_meant: bool
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     told = sse_agent.says("uploads", "cancel", "q", "evil")
