@@ -4,7 +4,7 @@ import codecs
 import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import TextIO
 
 import anyio
@@ -185,9 +185,15 @@ else:
 
     @contextmanager
     def _one_by_one(fd: int) -> Iterator[None]:
-        """Within the block keys come at once and are not echoed. Ctrl-C still is a signal; Ctrl-Z is not."""
-        before = termios.tcgetattr(fd)
-        changed = termios.tcgetattr(fd)
+        """Within the block keys come at once and are not echoed. Ctrl-C still is a signal; Ctrl-Z is not.
+
+        A terminal that hung up (its termios.error is no OSError) has nothing to be changed: reading it ends at once.
+        """
+        try:
+            before, changed = termios.tcgetattr(fd), termios.tcgetattr(fd)
+        except termios.error:
+            yield
+            return
         # Ctrl-S would stop the output of a program that has other things to do than to wait for Ctrl-Q.
         changed[0] &= ~termios.IXON
         changed[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
@@ -196,9 +202,12 @@ else:
         # A stopped agent would look alive on the screen and be dead to everybody else.
         changed[6][termios.VSUSP] = os.fpathconf(fd, "PC_VDISABLE").to_bytes(1, "little")
         try:
-            termios.tcsetattr(fd, termios.TCSANOW, changed)
+            with suppress(termios.error):
+                termios.tcsetattr(fd, termios.TCSANOW, changed)
             yield
         finally:
             # Half a line is not for the shell. Not TCSAFLUSH: it waits for a terminal that may have stopped reading.
-            termios.tcflush(fd, termios.TCIFLUSH)
-            termios.tcsetattr(fd, termios.TCSANOW, before)
+            with suppress(termios.error):
+                termios.tcflush(fd, termios.TCIFLUSH)
+            with suppress(termios.error):
+                termios.tcsetattr(fd, termios.TCSANOW, before)

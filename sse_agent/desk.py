@@ -151,9 +151,11 @@ def listing(
 ) -> Json:
     """Uploads in the order of their arrival, from the one behind number `after` on; `next` goes on from there."""
     limit = max(1, min(limit, LISTED_AT_ONCE))
-    chosen = uploads.chosen(tx, states, contains.encode(errors="surrogateescape"), after, limit, or_id=or_id)
-    is_more = len(chosen) == limit
-    return {"uploads": [summary(upload, live) for _, upload in chosen], "next": chosen[-1][0] if is_more else None}
+    # One more than wanted: whether there is more is known only from it.
+    found = uploads.chosen(tx, states, contains.encode(errors="surrogateescape"), after, limit + 1, or_id=or_id)
+    chosen = found[:limit]
+    goes_on = chosen[-1][0] if len(found) > limit else None
+    return {"uploads": [summary(upload, live) for _, upload in chosen], "next": goes_on}
 
 
 def details(tx: Transaction, file_id: str, live: Live = _nothing_live) -> Json:
@@ -188,13 +190,15 @@ def counts(tx: Transaction) -> Json:
 
 
 def dead_letters(tx: Transaction, limit: int) -> Json:
-    """Messages that the control plane refused for good, oldest first."""
-    found = outbox.dead(tx, min(limit, LISTED_AT_ONCE))
+    """Messages that the control plane refused for good, oldest first; `isComplete` unless there are more."""
+    limit = min(limit, LISTED_AT_ONCE)
+    found = outbox.dead(tx, limit + 1)
     return {
         "deadLetters": [
             {"messageId": one.message_id, "type": one.type, "timestamp": one.at, "refusal": one.refusal}
-            for one in found
-        ]
+            for one in found[:limit]
+        ],
+        "isComplete": len(found) <= limit,
     }
 
 

@@ -127,7 +127,8 @@ class _Out:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self._held: deque[str] = deque()
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self._held: deque[bytes] = deque()
         self.dropped = 0
 
     @property
@@ -145,7 +146,7 @@ class _Out:
         if self._stream is None:
             return
         if self.has_room:
-            self._held.append(line)
+            self._held.append(f"{line}\n".encode(self._encoding, "backslashreplace"))
         else:
             self.dropped += 1
         self.flush()
@@ -155,28 +156,42 @@ class _Out:
         if self._stream is None:
             return
         try:
-            while self._held and _takes_more(self._stream):
-                self._put(self._stream, self._held.popleft())
+            fd = _descriptor(self._stream)
+            while self._held:
+                if fd is None:
+                    self._put(self._stream, self._held.popleft())
+                elif not select.select([], [fd], [], 0)[1]:
+                    return
+                else:
+                    self._put_part(fd)
         except BrokenPipeError:
             self._stream = None
         except (OSError, ValueError):
-            # A full disk, say. The next line may fare better; a closed stream costs nothing to try again.
+            # A full disk, say. The next time may fare better; a closed stream costs nothing to try again.
             return
 
-    def _put(self, stream: TextIO, line: str) -> None:
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    def _put(self, stream: TextIO, line: bytes) -> None:
+        stream.write(line.decode(self._encoding))
         stream.flush()
 
+    def _put_part(self, fd: int) -> None:
+        """No more than a pipe that has room at all takes without waiting; what is left of the line stays first."""
+        line = self._held[0]
+        rest = line[os.write(fd, line[: select.PIPE_BUF]) :]
+        if rest:
+            self._held[0] = rest
+        else:
+            self._held.popleft()
 
-def _takes_more(stream: TextIO) -> bool:
-    """Whether a write would not wait. Only POSIX can tell; elsewhere a write may wait for its reader."""
+
+def _descriptor(stream: TextIO) -> int | None:
+    """Where a write need not wait. None where nobody can tell: elsewhere than on POSIX, and in memory."""
     if os.name != "posix":
-        return True
+        return None
     try:
-        return bool(select.select([], [stream.fileno()], [], 0)[1])
+        return stream.fileno()
     except (OSError, ValueError):
-        return True
+        return None
 
 
 # --- sentences --------------------------------------------------------------------------------------

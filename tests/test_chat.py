@@ -169,8 +169,10 @@ async def test_the_terminal_is_given_back_when_a_key_breaks_something() -> None:
 async def test_a_terminal_that_goes_away_ends_it() -> None:
     master, slave = os.openpty()
     with anyio.fail_after(10), os.fdopen(slave, "r") as stdin:
+        before = termios.tcgetattr(slave)
         async with anyio.create_task_group() as group:
             group.start_soon(Keyboard(stdin).read, print)
+            await taken_over(Terminal(master, stdin), before)
             os.close(master)
 
 

@@ -331,6 +331,20 @@ def test_by_a_proxy_the_name_is_left_to_it_and_its_password_is_never_told(
     assert "pass-of-the-proxy" not in repr(found)
 
 
+def test_certificates_that_cant_be_read_are_a_failure_among_the_others_also_where_nobody_shows_one(
+    tmp_path: Path,
+) -> None:
+    missing = str(tmp_path / "missing.pem")
+    with TusServer() as server:
+        plane = of_plane(tmp_path, base(server), ca_file=missing)
+        settings = settings_of(tmp_path, tus_endpoint=server.endpoint, ca_file=missing)
+        tus = list(tus_server.checks(settings, SystemClock()))
+    for name, found in (("control plane", plane[-1]), ("tus server", tus[-1])):
+        assert (found.name, found.state) == (f"{name}: TLS", State.FAILED)
+        assert found.found.startswith("SSE_AGENT_CA_FILE: ")
+        assert found.advice == "correct SSE_AGENT_CA_FILE"
+
+
 def test_what_no_proxy_excepts_is_reached_straight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

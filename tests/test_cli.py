@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +63,15 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)
     assert told["version"] == sse_agent.__version__
     assert set(told) == documented("version")
+
+
+def test_standard_output_that_takes_nothing_is_no_bug_and_worth_another_try() -> None:
+    command = [sys.executable, "-m", "sse_agent", "version"]
+    # Nobody can write into what was opened for reading.
+    with Path(os.devnull).open("rb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert ended.stderr == "sse-agent: standard output takes no more: bad file descriptor\n"
+    assert ended.returncode == ExitCode.TRY_AGAIN
 
 
 def test_the_help_names_every_setting_but_the_secrets(capsys: pytest.CaptureFixture[str]) -> None:

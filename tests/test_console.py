@@ -1,5 +1,6 @@
 """The console: straight columns whatever the names, little work, and the terminal given back."""
 
+import errno
 import io
 import re
 import subprocess
@@ -739,6 +740,25 @@ async def test_what_is_written_is_what_rich_would_write(no_color: bool) -> None:
     await Screen(console).paint(frame.lines(), (120, 40))
     written = re.split(r"\x1b\[[0-9]+;1H\x1b\[K", console.file.getvalue().removesuffix("\x1b[?2026l"))[1:]
     assert written == capture.get().split("\n")
+
+
+class DeadFile(io.StringIO):
+    """A terminal that hung up."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_a_terminal_that_hung_up_is_written_to_no_more_and_stops_nothing() -> None:
+    console = Console(file=DeadFile(), force_terminal=True, width=120, height=40)
+    frame = Frame(everything(), Moment(105.0, AT, State(selected="w1"), **looked_up(HOSTILE[0])), 120, 40)
+    screen = Screen(console)
+    await screen.paint(frame.lines(), (120, 40))
+    await screen.say("[bold]bye[/]")
+    assert screen.is_gone
 
 
 async def test_without_colours_nothing_is_coloured() -> None:

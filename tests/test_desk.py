@@ -130,6 +130,7 @@ async def test_a_listing_is_chosen_by_state_and_name_and_goes_on_where_it_ended(
         rest = await there.desk.listing([], "", first["next"], 2)
         assert [one["fileId"] for one in (*first["uploads"], *rest["uploads"])] == ["a", "b", "c"]
         assert rest["next"] is None
+        assert (await there.desk.listing([], "", 0, 3))["next"] is None, "it is all there is"
         paused = await there.desk.listing([UploadState.PAUSED], "", 0, 10)
         assert [(one["fileId"], one["pausedHere"]) for one in paused["uploads"]] == [("b", True)]
         assert first["uploads"][0]["fileNameB64"] == "eP8uYmlu"
@@ -199,6 +200,8 @@ async def test_dead_letters_are_listed_and_sent_again(tmp_path: Path) -> None:
             await there.journal.write(outbox.bury, one, "422 invalid")
         found = (await there.desk.dead_letters(10))["deadLetters"]
         assert [(one["messageId"], one["refusal"]) for one in found] == [(one, "422 invalid") for one in ids]
+        parts = [await there.desk.dead_letters(limit) for limit in (1, 2)]
+        assert [(len(one["deadLetters"]), one["isComplete"]) for one in parts] == [(1, False), (2, True)]
         assert await there.desk.revive_dead_letters([ids[0], "nobody"]) == 1
         assert await there.desk.revive_dead_letters(None) == 1
         assert (await there.desk.counts())["outbox"] == {"pending": 2, "dead": 0}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal, TextIO, get_type_hints
 
 import pytest
@@ -260,10 +261,10 @@ def test_a_stream_that_knows_only_ascii_gets_ascii() -> None:
 
 
 @contextmanager
-def pipe() -> Iterator[tuple[int, TextIO]]:
-    """A pipe whose writer never waits: a line that is written into a full one is lost, and so would be seen."""
+def pipe(*, is_blocking: bool = False) -> Iterator[tuple[int, TextIO]]:
+    """A pipe whose writer never waits, unless it is to: a write into a full one fails, and so would be seen."""
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    os.set_blocking(writer, is_blocking)
     os.set_blocking(reader, False)
     stream = os.fdopen(writer, "w", buffering=1)
     try:
@@ -289,6 +290,27 @@ def test_a_reader_that_does_not_read_holds_nothing_up_and_gets_the_lines_later_w
     assert HELD_LINES < len(offsets) < many
     assert [line["count"] for line in told if line["event"] == "log.dropped"] == [many - len(offsets)]
     assert [line["event"] for line in told[len(offsets) :]][:2] == ["log.dropped", "agent.stopping"]
+
+
+def test_lines_longer_than_a_pipe_has_room_for_wait_for_their_reader_in_parts_and_are_lost_only_as_wholes() -> None:
+    with pipe(is_blocking=True) as (reader, stream):
+        lines = Lines(stream, FakeClock(), style="json", level="info")
+        many = HELD_LINES + 40
+        many_events = [events.MessageShown(str(number), "x" * 9000, mine=False) for number in range(many)]
+        # A thread: if it waits for its reader, the test must not.
+        writer = Thread(target=lambda: [lines(event) for event in many_events], daemon=True)
+        writer.start()
+        writer.join(timeout=20)
+        assert not writer.is_alive()
+        text = b""
+        while b"SIGTERM" not in text:
+            text += os.read(reader, 1 << 20)
+            lines(events.AgentStopping("SIGTERM"))
+    told = [json.loads(line) for line in text.splitlines()]
+    senders = [int(line["sender"]) for line in told if line["event"] == "chat.message"]
+    assert senders == list(range(len(senders)))
+    assert HELD_LINES <= len(senders) < many
+    assert [line["count"] for line in told if line["event"] == "log.dropped"] == [many - len(senders)]
 
 
 def test_closed_streams_and_none_at_all_are_no_reason_to_stop() -> None:

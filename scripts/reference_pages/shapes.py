@@ -79,6 +79,7 @@ SHAPES: dict[str, dict[str, str]] = {
         "deadLetters[].type": "such as UPLOAD_COMPLETE",
         "deadLetters[].timestamp": "when it was written",
         "deadLetters[].refusal": "what the control plane answered",
+        "isComplete": "false if `--limit` left some out; at most 1000 are listed",
     },
     "outbox retry": {
         "count": "how many are sent again",

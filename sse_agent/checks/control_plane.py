@@ -18,6 +18,7 @@ from sse_agent.checks.line import Way, way_to
 from sse_agent.checks.report import Check, failed, ok
 from sse_agent.clock import Clock
 from sse_agent.config import Settings, origin_of
+from sse_agent.errors import CannotStart
 from sse_agent.printable import duration, printable
 from sse_agent.transport import explain, problem_slug, trust
 
@@ -40,6 +41,9 @@ def checks(settings: Settings, status: dict[str, Any] | None, now: Clock) -> Ite
         client = httpx.Client(verify=trust(settings.ca_file), timeout=WITHIN_S, follow_redirects=False)
     except (ImportError, ValueError, httpx.InvalidURL):
         yield peer.PROXY_UNUSABLE
+        return
+    except CannotStart as unreadable:
+        yield peer.no_trust(TITLE, unreadable)
         return
     with client:
         for found in peer.reach(TITLE, _way(client, settings.control_plane_url), settings.ca_file, now.now):

@@ -82,13 +82,18 @@ def _tcp(title: str, host: str, port: int, way: Way) -> Check:
     return ok(name, f"connected to {host}:{port} in {max(1, round((time.perf_counter() - began) * 1000))} ms")
 
 
+def no_trust(title: str, wrong: CannotStart) -> Check:
+    """The certificates that are to be trusted can't be read."""
+    return failed(f"{title}: TLS", str(wrong), "correct SSE_AGENT_CA_FILE")
+
+
 def _tls(title: str, way: Way, ca_file: Path | None, now: Callable[[], datetime]) -> Check:
     name = f"{title}: TLS"
     try:
         context = trust(ca_file)
         found = certificates.read(within(WITHIN_S, lambda: line.certificate(way, context)))
     except CannotStart as wrong:
-        return failed(name, str(wrong), "correct SSE_AGENT_CA_FILE")
+        return no_trust(title, wrong)
     except ssl.SSLCertVerificationError as error:
         return _not_trusted(name, way, error, now)
     except ProxyRefused as refused:

@@ -9,7 +9,7 @@ from sse_agent.checks.line import way_to
 from sse_agent.checks.report import Check, failed, ok, warning
 from sse_agent.clock import Clock
 from sse_agent.config import Settings
-from sse_agent.errors import AgentError
+from sse_agent.errors import AgentError, CannotStart
 from sse_agent.printable import byte_count
 from sse_agent.transport import trust
 from sse_agent.tus import TusSession
@@ -43,7 +43,11 @@ def checks(settings: Settings, clock: Clock) -> Iterator[Check]:
 
 
 def _options(settings: Settings, endpoint: str, clock: Clock) -> Check:
-    session = TusSession(trust=trust(settings.ca_file), proxies=config.proxies(), clock=clock)
+    try:
+        trusted = trust(settings.ca_file)
+    except CannotStart as wrong:
+        return peer.no_trust(TITLE, wrong)
+    session = TusSession(trust=trusted, proxies=config.proxies(), clock=clock)
     try:
         answer = within(WITHIN_S, lambda: session.request("OPTIONS", endpoint, {}, answer_s=WITHIN_S))
     except TimeoutError:

@@ -58,18 +58,24 @@ async def _from_either(state_dir: Path, line: bytes) -> Json:
 
 def from_agent(state_dir: Path, line: bytes) -> Json | None:
     """None when no agent listens there."""
+    is_listening = False
     try:
         with socket_name(state_dir) as name, socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(WITHIN_S + 5)
             connection.connect(name)
+            is_listening = True
             connection.sendall(line)
             return _read(connection)
-    except (FileNotFoundError, ConnectionRefusedError, AttributeError):
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError, AttributeError):
         return None
     except PermissionError:
         message = f"the agent's socket in {state_dir} is its own user's: run this as that user (sudo -u …)"
         raise CannotStart(message, ExitCode.NOT_PERMITTED) from None
     except (OSError, ValueError) as error:
+        if not is_listening:
+            why = getattr(error, "strerror", None) or str(error)
+            message = f"whether an agent runs in {state_dir} is not known ({why})"
+            raise CannotStart(message, ExitCode.TRY_AGAIN) from None
         why = "it did not answer in time" if isinstance(error, TimeoutError) else "its answer was cut off"
         raise CannotStart(f"the agent runs, but {why}", ExitCode.TRY_AGAIN) from None
 

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +11,7 @@ from sse_agent import config
 from sse_agent.checks.report import Check, State, failed
 from sse_agent.cli import asking
 from sse_agent.cli.arguments import Subcommands, add_settings, given
-from sse_agent.cli.tables import print_json, shown_text
+from sse_agent.cli.tables import print_json, print_lines, shown_text, width
 from sse_agent.clock import SystemClock
 from sse_agent.config import Settings
 from sse_agent.errors import CannotStart, ExitCode
@@ -87,13 +85,12 @@ def tell(found: Iterable[Check]) -> bool:
     counts = dict.fromkeys(State, 0)
     for check in found:
         counts[check.state] += 1
-        print("\n".join(_lines(check)), flush=True)
-    print()
+        print_lines(_lines(check))
     if not counts[State.FAILED] and not counts[State.WARNING]:
-        print("all ok")
+        print_lines(["", "all ok"])
     else:
         names = {State.FAILED: "failed", State.WARNING: "with a warning", State.OK: "ok"}
-        print(", ".join(f"{counts[state]} {name}" for state, name in names.items() if counts[state]))
+        print_lines(["", ", ".join(f"{counts[state]} {name}" for state, name in names.items() if counts[state])])
     return bool(counts[State.FAILED])
 
 
@@ -108,12 +105,11 @@ def _lines(check: Check) -> list[str]:
 
 def _coloured(state: State) -> str:
     padding = " " * (len(INDENT) - len(state))
-    is_plain = not sys.stdout.isatty() or config.environment("NO_COLOR") or config.environment("TERM") == "dumb"
+    is_plain = width() is None or config.environment("NO_COLOR") or config.environment("TERM") == "dumb"
     return f"{state}{padding}" if is_plain else f"\x1b[{COLOURS[state]}m{state}\x1b[0m{padding}"
 
 
 def _width() -> int:
     """Cells for words beside the first column; a file has no width."""
-    if not sys.stdout.isatty():
-        return 10_000
-    return max(40, shutil.get_terminal_size().columns - len(INDENT))
+    cells = width()
+    return 10_000 if cells is None else max(40, cells - len(INDENT))

@@ -10,6 +10,7 @@ from sse_agent.cli.asking import ask
 from sse_agent.cli.local_time import local_time
 from sse_agent.cli.tables import print_json, print_lines, print_table, row_count, shown_text
 from sse_agent.clock import SystemClock
+from sse_agent.desk import LISTED_AT_ONCE
 from sse_agent.errors import CannotStart, ErrorCode, ExitCode
 
 NOT_DONE = 1
@@ -39,16 +40,27 @@ def add(commands: Subcommands) -> None:
 
 def list_(options: argparse.Namespace) -> int:
     """List messages that the control plane refused for good, and why."""
-    found = ask(state_dir(options), "dead-letters", limit=options.limit)["deadLetters"]
+    answer = ask(state_dir(options), "dead-letters", limit=options.limit)
+    found = answer["deadLetters"]
+    # Of an agent that was started before an upgrade it is not known.
+    is_complete = answer.get("isComplete", True)
     if options.json:
-        print_json({"deadLetters": found})
+        print_json({"deadLetters": found, "isComplete": is_complete})
     elif not found:
         print_lines(["no dead letters"])
     else:
         now = SystemClock().now()
         rows = [(one["messageId"], one["type"], local_time(one["timestamp"], now), one["refusal"]) for one in found]
         print_table(("MESSAGE ID", "TYPE", "FROM", "WHY"), rows)
+        if not is_complete:
+            print_lines([_more(options.limit)])
     return int(ExitCode.STOPPED)
+
+
+def _more(limit: int) -> str:
+    if limit >= LISTED_AT_ONCE:
+        return f"... and more: {LISTED_AT_ONCE:,} are listed at most"
+    return f"... and more: --limit {min(limit * 10, LISTED_AT_ONCE)}"
 
 
 def retry(options: argparse.Namespace) -> int:

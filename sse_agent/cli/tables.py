@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from sse_agent.errors import CannotStart, ExitCode
 from sse_agent.printable import padded, printable
 
 
@@ -22,11 +23,22 @@ def row_count(text: str) -> int:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """On standard output, now: whoever reads it may have seen enough (BrokenPipeError), and that is known here."""
-    for line in lines:
-        print(line)
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    """On standard output, now: whoever reads it may have seen enough (BrokenPipeError), and that is known here.
+
+    Raises CannotStart, 75, when it takes no more for another reason, such as a full disk.
+    """
+    try:
+        for line in lines:
+            print(line)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is still buffered must not raise it again when Python ends.
+        sys.stdout = None
+        message = f"standard output takes no more: {(error.strerror or '?').lower()}"
+        raise CannotStart(message, ExitCode.TRY_AGAIN) from None
 
 
 def print_json(value: Any) -> None:

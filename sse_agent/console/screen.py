@@ -1,5 +1,6 @@
 """The terminal: taken over, painted where it changed, and given back as it was."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -74,17 +75,24 @@ class Screen:
 
     def _codes_of(self, style: Style | None) -> tuple[str, str]:
         """What rich writes before and after a text in that style, on this terminal."""
-        with self._console.capture() as capture:
-            self._console.print(Text("x", style or ""), end="")
-        before, _, after = capture.get().partition("x")
+        before, _, after = self._rendered(Text("x", style or ""), end="").partition("x")
         self._codes[style] = (before, after)
         return before, after
 
     async def say(self, renderable: RenderableType) -> None:
         """Print it below what is on the screen already."""
-        with self._console.capture() as capture:
-            self._console.print(renderable)
-        await self._last_words(capture.get())
+        await self._last_words(self._rendered(renderable))
+
+    def _rendered(self, renderable: RenderableType, end: str = "\n") -> str:
+        """As rich would write it. Not by `capture`: at its end that flushes the terminal, which may have hung up."""
+        terminal = self._console.file
+        aside = _Aside(terminal)
+        self._console.file = aside
+        try:
+            self._console.print(renderable, end=end)
+        finally:
+            self._console.file = terminal
+        return aside.getvalue()
 
     async def _last_words(self, text: str) -> None:
         """Also when cancelled, but not for ever."""
@@ -101,6 +109,21 @@ class Screen:
             )
         except OSError:
             self.is_gone = True
+
+
+class _Aside(io.StringIO):
+    """In a terminal's place, and to rich like it."""
+
+    def __init__(self, terminal: Any) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # Its type says that it can be set; it can't.
+        return getattr(self._terminal, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return bool(self._terminal.isatty())
 
 
 def _put(file: Any, text: str) -> None:

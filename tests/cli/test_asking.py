@@ -102,6 +102,16 @@ def test_an_answer_without_end_is_cut(place: Path, monkeypatch: pytest.MonkeyPat
         ask(place, "status")
 
 
+def test_no_agent_runs_in_a_state_directory_that_can_be_none(place: Path) -> None:
+    (place / "file").touch()
+    with pytest.raises(CannotStart, match="no agent has ever run") as wrong:
+        ask(place / "file", "status")
+    assert wrong.value.exit_code is ExitCode.WRONG_CONFIGURATION
+    (place / "loop").symlink_to(place / "loop")
+    with pytest.raises(CannotStart, match=r"whether an agent runs in .*/loop is not known \(.*symbolic links\)"):
+        ask(place / "loop", "status")
+
+
 def test_a_socket_that_nobody_listens_at_is_that_of_a_killed_agent(place: Path) -> None:
     fill(place, upload("a"))
     with socket.socket(socket.AF_UNIX) as left:

@@ -59,6 +59,12 @@ def test_only_failures_make_the_exit_code_one(
     assert capsys.readouterr().out.splitlines()[-1] == last
 
 
+def test_without_standard_output_the_exit_code_says_it(found: list[Check], monkeypatch: pytest.MonkeyPatch) -> None:
+    found.extend([WELL, WRONG])
+    monkeypatch.setattr("sys.stdout", None)
+    assert cli.main(["check"]) == 1
+
+
 def test_each_check_is_a_line_and_what_to_do_is_beneath_it(
     found: list[Check], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,10 @@ def test_dead_letters_are_listed_with_why_they_were_refused_oldest_first_in_loca
         ["MESSAGE", "2026-11-22 19:30:00", "422 malformed"],
         ["MESSAGE", "2026-11-22 19:30:00", "413\\x1b[2J"],
     ]
-    assert len(sse_agent.says("outbox", "list", "--limit", "1")) == 2
+    assert sse_agent.says("outbox", "list", "--limit", "1")[2:] == ["... and more: --limit 10"]
+    assert sse_agent.says("outbox", "list", "--limit", "2") == told
+    assert sse_agent.json("outbox", "list", "--limit", "1")["isComplete"] is False
+    assert sse_agent.json("outbox", "list", "--limit", "2")["isComplete"] is True
     assert [line.split()[0] for line in told[1:]] == ids(sse_agent)
     listed = sse_agent.json("outbox", "list")["deadLetters"]
     assert {one["timestamp"] for one in listed} == {"2026-11-22T10:30:00.000Z"}

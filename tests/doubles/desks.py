@@ -74,8 +74,9 @@ class FakeDesk:
             if number > after
             and one["state"] in states
             and (contains in one["fileName"] or (or_id and contains in one["fileId"]))
-        ][:limit]
-        answer = {"uploads": [one for _, one in found], "next": found[-1][0] if len(found) == limit else None}
+        ]
+        page = found[:limit]
+        answer = {"uploads": [one for _, one in page], "next": page[-1][0] if len(found) > limit else None}
         # Something may happen between what is read and who wanted it.
         await anyio.lowlevel.checkpoint()
         return answer
