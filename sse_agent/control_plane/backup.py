@@ -2,7 +2,8 @@
 
 Whoever runs holds the database alone, so it makes the copy itself, asked over a Unix socket beside the database, which
 is its owner's alone. A restored database gives every queue a new numbering: agents then come with a cursor that is not
-known, and by the contract's reset report their state and send again what they reported since.
+known, and by the contract's reset report their state and send again what they reported since, under numbers above all
+that were told.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ from sse_agent.errors import CannotStart, ExitCode
 SOCKET = "control-plane.sock"
 ASKED_WITHIN_S = 600.0
 REQUEST_LIMIT = 16 * 1024
+_NUMBERS_LOST = 1_000_000
+"""More reports than were taken since the backup, should the clock be wrong."""
 _STOPPED = "the database is used, but nobody answers: stop the control plane, and try again"
 
 Copy = Callable[[Path], Awaitable[None]]
@@ -101,7 +104,7 @@ def restore(database: Path, file: Path, clock: Clock) -> str | None:
     try:
         _copy(file, fresh)
         with closing(connect(fresh)) as connection:
-            _renumber(connection)
+            _renumber(connection, clock.now())
         _put_aside(database, clock.now())
         fresh.rename(database)
         _sync(database.parent)
@@ -192,9 +195,18 @@ def _checked(file: Path) -> str | None:
     return None if row is None else bytes(row[0]).decode()
 
 
-def _renumber(connection: sqlite3.Connection) -> None:
-    """No event ID of before may name another command now. What was good for one use may have been used since."""
+def _renumber(connection: sqlite3.Connection, now: datetime) -> None:
+    """No event ID of before may name another command now. What was good for one use may have been used since.
+
+    Reports and lines of logs go on above every number of before, so that whoever reads behind the newest one misses
+    none: at the time in milliseconds, which grows faster than they do, also from one restore of a backup to the next.
+    """
     connection.execute("BEGIN IMMEDIATE")
+    for table in ("events", "entries"):
+        found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        number = max(found[0] + _NUMBERS_LOST if found else 0, int(now.timestamp() * 1000))
+        connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, number))
     connection.execute("UPDATE agents SET numbering = lower(hex(randomblob(6))), stream = NULL")
     connection.executemany("DELETE FROM documents WHERE kind = ?", [(kind,) for kind in (*FOR_ONE_USE, "backups")])
     connection.execute("COMMIT")
