@@ -88,9 +88,9 @@ class Ordering:
         encoded = envelope.encode()
         if len(encoded) > COMMAND_LIMIT:
             raise TooLarge(f"a command is at most {COMMAND_LIMIT} bytes")
-        # Before it is done: nothing is done of which the log does not tell.
-        await self._note(viewer, envelope)
         digest = hashlib.sha256(f"command\n{client_id}\n".encode() + canonical(value)).digest()
+        # Before it is done: nothing is done of which the log does not tell.
+        await self._note(viewer, envelope, digest)
         ticket = await self._engine.queue(
             client_id,
             Order(key, digest, key, order.type, encoded, order.expires_at, envelope.actor),
@@ -105,7 +105,7 @@ class Ordering:
         if wait_s:
             raise TooOften(retry_after_s=math.ceil(wait_s))
 
-    async def _note(self, viewer: Viewer, envelope: Envelope) -> None:
+    async def _note(self, viewer: Viewer, envelope: Envelope, digest: bytes) -> None:
         about = {name: envelope.payload[name] for name in _TOLD if name in envelope.payload}
         await self._audit.note(
             "command",
@@ -113,7 +113,8 @@ class Ordering:
             actor=envelope.actor,
             client_id=envelope.client_id,
             outcome="asked",
-            key=f"command {envelope.id}",
+            # With all that was asked, and who did: one that is refused takes no line from another with its ID.
+            key=f"command {envelope.id} {digest.hex()} {'service' if viewer.is_service else 'person'} {viewer.subject}",
             commandId=envelope.id,
             type=envelope.type,
             about=about,
