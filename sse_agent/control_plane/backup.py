@@ -21,7 +21,7 @@ from typing import Any
 from sse_agent.clock import Clock, timestamp
 from sse_agent.control_plane.documents import FOR_ONE_USE
 from sse_agent.control_plane.problems import Unavailable
-from sse_agent.control_plane.sqlite.database import MIGRATIONS, connect
+from sse_agent.control_plane.sqlite.database import MIGRATIONS, Damaged, connect, is_damage
 from sse_agent.errors import CannotStart, ExitCode
 
 SOCKET = "control-plane.sock"
@@ -105,8 +105,9 @@ def restore(database: Path, file: Path, clock: Clock) -> str | None:
         _copy(file, fresh)
         with closing(connect(fresh)) as connection:
             _renumber(connection, clock.now())
-        _put_aside(database, clock.now())
-        fresh.rename(database)
+        if database.exists():
+            _put_aside(database, clock.now())
+        os.replace(fresh, database)
         _sync(database.parent)
     except OSError as error:
         raise CannotStart(f"{database} can't be written: {error.strerror}", ExitCode.TRY_AGAIN) from None
@@ -214,15 +215,42 @@ def _renumber(connection: sqlite3.Connection, now: datetime) -> None:
 
 
 def _put_aside(database: Path, now: datetime) -> None:
-    """What is there, under a name with the time. Raises CannotStart if a control plane runs on it."""
-    if not database.exists():
-        return
-    with closing(connect(database)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    """What is there gets a second name, with the time. Raises CannotStart if a control plane runs on it.
+
+    It keeps its own name until the other one takes it: whatever ends the restore, there is a database. A damaged one is
+    kept as it is, with its log (`-wal`), which would else be taken for the new one's.
+    """
     aside = database.with_name(f"{database.name}.before-{now:%Y%m%dT%H%M%SZ}")
-    database.rename(aside)
+    wal, wal_aside = (file.with_name(file.name + "-wal") for file in (database, aside))
+    if wal.exists():
+        # Looking at a damaged database may empty it.
+        _copy(wal, wal_aside)
+    is_kept = False
+    try:
+        is_kept = not _is_settled(database)
+    finally:
+        if not is_kept:
+            wal_aside.unlink(missing_ok=True)
+    # It has the name already where a restore was cut off at this second.
+    if not (aside.exists() and aside.samefile(database)):
+        os.link(database, aside)
     for suffix in ("-wal", "-shm"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
+    _sync(database.parent)
+
+
+def _is_settled(database: Path) -> bool:
+    """Whether everything is in the one file now; a damaged one is left alone. Raises CannotStart."""
+    try:
+        with closing(connect(database)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except Damaged:
+        return False
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            return False
+        raise CannotStart(f"the database {database} can't be opened: {error}", ExitCode.TRY_AGAIN) from None
+    return True
 
 
 def _copy(file: Path, fresh: Path) -> None:
