@@ -107,7 +107,7 @@ def restore(database: Path, file: Path, clock: Clock) -> str | None:
             _renumber(connection, clock.now())
         if database.exists():
             _put_aside(database, clock.now())
-        os.replace(fresh, database)
+        fresh.replace(database)
         _sync(database.parent)
     except OSError as error:
         raise CannotStart(f"{database} can't be written: {error.strerror}", ExitCode.TRY_AGAIN) from None

@@ -80,7 +80,7 @@ class Ordering:
             id=key,
             timestamp=timestamp(self._clock.now()),
             client_id=client_id,
-            payload=await self._with_token(client_id, order),
+            payload=await self._with_token(client_id, order, key),
             expires_at=order.expires_at,
             # A person acts in their own name; a service says for whom.
             actor=order.actor if viewer.is_service else viewer.subject,
@@ -120,7 +120,7 @@ class Ordering:
             about=about,
         )
 
-    async def _with_token(self, client_id: str, order: CommandOrder) -> dict[str, Any]:
+    async def _with_token(self, client_id: str, order: CommandOrder, key: str) -> dict[str, Any]:
         """An upload is told its token, unless whoever commands it brings one."""
         if self._admission is None or order.type != CommandType.UPLOAD_START:
             return order.payload
@@ -128,7 +128,7 @@ class Ordering:
         # A token and a tus server of their own: there is no other token, and ours is none of that server's business.
         if start.upload_token is not None and start.tus_endpoint is not None:
             return order.payload
-        token = await self._admission.command(client_id, start.file_id, start.file_size)
+        token = await self._admission.command(client_id, start.file_id, key, start.file_size)
         return {**order.payload, "uploadToken": start.upload_token or token}
 
 
