@@ -52,6 +52,9 @@ class Auditing:
             except UnknownCommand:
                 # Noted, and then refused (its queue was full, say); or pruned.
                 return {**line, "outcome": "refused"}
+            if (record.client_id, record.type, record.actor) != (line["clientId"], line["type"], line["actor"]):
+                # It is another command that has this ID.
+                return {**line, "outcome": "refused"}
             error = record.error or {}
             return {**line, "outcome": record.status, "error": error.get("code"), "finishedAt": record.finished_at}
         return line

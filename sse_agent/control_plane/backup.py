@@ -2,7 +2,8 @@
 
 Whoever runs holds the database alone, so it makes the copy itself, asked over a Unix socket beside the database, which
 is its owner's alone. A restored database gives every queue a new numbering: agents then come with a cursor that is not
-known, and by the contract's reset report their state and send again what they reported since.
+known, and by the contract's reset report their state and send again what they reported since, under numbers above all
+that were told.
 """
 
 import asyncio
@@ -20,12 +21,14 @@ from typing import Any
 from sse_agent.clock import Clock, timestamp
 from sse_agent.control_plane.documents import FOR_ONE_USE
 from sse_agent.control_plane.problems import Unavailable
-from sse_agent.control_plane.sqlite.database import MIGRATIONS, connect
+from sse_agent.control_plane.sqlite.database import MIGRATIONS, Damaged, connect, is_damage
 from sse_agent.errors import CannotStart, ExitCode
 
 SOCKET = "control-plane.sock"
 ASKED_WITHIN_S = 600.0
 REQUEST_LIMIT = 16 * 1024
+_NUMBERS_LOST = 1_000_000
+"""More reports than were taken since the backup, should the clock be wrong."""
 _STOPPED = "the database is used, but nobody answers: stop the control plane, and try again"
 
 Copy = Callable[[Path], Awaitable[None]]
@@ -101,9 +104,10 @@ def restore(database: Path, file: Path, clock: Clock) -> str | None:
     try:
         _copy(file, fresh)
         with closing(connect(fresh)) as connection:
-            _renumber(connection)
-        _put_aside(database, clock.now())
-        fresh.rename(database)
+            _renumber(connection, clock.now())
+        if database.exists():
+            _put_aside(database, clock.now())
+        fresh.replace(database)
         _sync(database.parent)
     except OSError as error:
         raise CannotStart(f"{database} can't be written: {error.strerror}", ExitCode.TRY_AGAIN) from None
@@ -192,9 +196,18 @@ def _checked(file: Path) -> str | None:
     return None if row is None else bytes(row[0]).decode()
 
 
-def _renumber(connection: sqlite3.Connection) -> None:
-    """No event ID of before may name another command now. What was good for one use may have been used since."""
+def _renumber(connection: sqlite3.Connection, now: datetime) -> None:
+    """No event ID of before may name another command now. What was good for one use may have been used since.
+
+    Reports and lines of logs go on above every number of before, so that whoever reads behind the newest one misses
+    none: at the time in milliseconds, which grows faster than they do, also from one restore of a backup to the next.
+    """
     connection.execute("BEGIN IMMEDIATE")
+    for table in ("events", "entries"):
+        found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        number = max(found[0] + _NUMBERS_LOST if found else 0, int(now.timestamp() * 1000))
+        connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, number))
     connection.execute("UPDATE agents SET numbering = lower(hex(randomblob(6))), stream = NULL")
     connection.executemany("DELETE FROM documents WHERE kind = ?", [(kind,) for kind in (*FOR_ONE_USE, "backups")])
     connection.execute("COMMIT")
@@ -202,15 +215,42 @@ def _renumber(connection: sqlite3.Connection) -> None:
 
 
 def _put_aside(database: Path, now: datetime) -> None:
-    """What is there, under a name with the time. Raises CannotStart if a control plane runs on it."""
-    if not database.exists():
-        return
-    with closing(connect(database)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    """What is there gets a second name, with the time. Raises CannotStart if a control plane runs on it.
+
+    It keeps its own name until the other one takes it: whatever ends the restore, there is a database. A damaged one is
+    kept as it is, with its log (`-wal`), which would else be taken for the new one's.
+    """
     aside = database.with_name(f"{database.name}.before-{now:%Y%m%dT%H%M%SZ}")
-    database.rename(aside)
+    wal, wal_aside = (file.with_name(file.name + "-wal") for file in (database, aside))
+    if wal.exists():
+        # Looking at a damaged database may empty it.
+        _copy(wal, wal_aside)
+    is_kept = False
+    try:
+        is_kept = not _is_settled(database)
+    finally:
+        if not is_kept:
+            wal_aside.unlink(missing_ok=True)
+    # It has the name already where a restore was cut off at this second.
+    if not (aside.exists() and aside.samefile(database)):
+        os.link(database, aside)
     for suffix in ("-wal", "-shm"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
+    _sync(database.parent)
+
+
+def _is_settled(database: Path) -> bool:
+    """Whether everything is in the one file now; a damaged one is left alone. Raises CannotStart."""
+    try:
+        with closing(connect(database)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except Damaged:
+        return False
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            return False
+        raise CannotStart(f"the database {database} can't be opened: {error}", ExitCode.TRY_AGAIN) from None
+    return True
 
 
 def _copy(file: Path, fresh: Path) -> None:

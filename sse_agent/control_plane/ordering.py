@@ -80,7 +80,7 @@ class Ordering:
             id=key,
             timestamp=timestamp(self._clock.now()),
             client_id=client_id,
-            payload=await self._with_token(client_id, order),
+            payload=await self._with_token(client_id, order, key),
             expires_at=order.expires_at,
             # A person acts in their own name; a service says for whom.
             actor=order.actor if viewer.is_service else viewer.subject,
@@ -88,9 +88,9 @@ class Ordering:
         encoded = envelope.encode()
         if len(encoded) > COMMAND_LIMIT:
             raise TooLarge(f"a command is at most {COMMAND_LIMIT} bytes")
-        # Before it is done: nothing is done of which the log does not tell.
-        await self._note(viewer, envelope)
         digest = hashlib.sha256(f"command\n{client_id}\n".encode() + canonical(value)).digest()
+        # Before it is done: nothing is done of which the log does not tell.
+        await self._note(viewer, envelope, digest)
         ticket = await self._engine.queue(
             client_id,
             Order(key, digest, key, order.type, encoded, order.expires_at, envelope.actor),
@@ -105,7 +105,7 @@ class Ordering:
         if wait_s:
             raise TooOften(retry_after_s=math.ceil(wait_s))
 
-    async def _note(self, viewer: Viewer, envelope: Envelope) -> None:
+    async def _note(self, viewer: Viewer, envelope: Envelope, digest: bytes) -> None:
         about = {name: envelope.payload[name] for name in _TOLD if name in envelope.payload}
         await self._audit.note(
             "command",
@@ -113,13 +113,14 @@ class Ordering:
             actor=envelope.actor,
             client_id=envelope.client_id,
             outcome="asked",
-            key=f"command {envelope.id}",
+            # With all that was asked, and who did: one that is refused takes no line from another with its ID.
+            key=f"command {envelope.id} {digest.hex()} {'service' if viewer.is_service else 'person'} {viewer.subject}",
             commandId=envelope.id,
             type=envelope.type,
             about=about,
         )
 
-    async def _with_token(self, client_id: str, order: CommandOrder) -> dict[str, Any]:
+    async def _with_token(self, client_id: str, order: CommandOrder, key: str) -> dict[str, Any]:
         """An upload is told its token, unless whoever commands it brings one."""
         if self._admission is None or order.type != CommandType.UPLOAD_START:
             return order.payload
@@ -127,7 +128,7 @@ class Ordering:
         # A token and a tus server of their own: there is no other token, and ours is none of that server's business.
         if start.upload_token is not None and start.tus_endpoint is not None:
             return order.payload
-        token = await self._admission.command(client_id, start.file_id, start.file_size)
+        token = await self._admission.command(client_id, start.file_id, key, start.file_size)
         return {**order.payload, "uploadToken": start.upload_token or token}
 
 

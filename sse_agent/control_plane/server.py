@@ -181,7 +181,7 @@ async def _serve(settings: Settings, clock: Clock) -> None:
             ringing.registry = parts.registry
             streams = Streams(engine, parts.access, bells, attendance, clock, settings.heartbeat_seconds)
             secret = settings.tus_hook_secret.get_secret_value() if settings.tus_hook_secret else None
-            admission = Admission(engine, parts.tokens, clock, settings.upload_token_seconds)
+            admission = Admission(engine, engine, parts.tokens, clock, settings.upload_token_seconds)
             admitting = admission if secret else None
             asked = Asked(engine, engine, viewers, clock)
             ordering = Ordering(

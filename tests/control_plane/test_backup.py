@@ -1,5 +1,6 @@
 """A backup while it runs, and back: agents come by the contract's reset, and nothing that is finished is forgotten."""
 
+import os
 import sqlite3
 import stat
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from sse_agent.clock import SystemClock
 from sse_agent.control_plane.backup import backup, restore
+from sse_agent.control_plane.sqlite.database import connect
 from sse_agent.errors import CannotStart
 from tests.doubles.planes import WITHIN_S, Agent, Plane, plane, slug
 
@@ -65,9 +67,17 @@ def test_what_was_reported_since_the_backup_is_taken_again(tmp_path: Path) -> No
         file = taken(there, tmp_path / "backup")
         after = agent.envelope("UPLOAD_COMPLETE", complete("b"))
         agent.report(after)
-        put_back(there, file)
-        agent = again(there, agent)
-        assert [agent.report(message).status_code for message in (before, after)] == [200, 202]
+        there.order(agent)
+        logs = {f"{agent.path}/messages": "messages", "/api/v1/audit": "entries"}
+        read = {path: there.ask("GET", path).json()[name][-1]["n"] for path, name in logs.items()}
+        for _ in range(2):
+            put_back(there, file)
+            agent = again(there, agent)
+            assert [agent.report(message).status_code for message in (before, after)] == [200, 202]
+            there.order(agent)
+            for path, name in logs.items():
+                (new,) = there.ask("GET", f"{path}?after={read[path]}").json()[name]
+                read[path] = new["n"]
         uploads = there.ask("GET", f"{agent.path}/uploads").json()["uploads"]
         assert {upload["fileId"]: upload["state"] for upload in uploads} == {"a": "complete", "b": "complete"}
 
@@ -165,3 +175,45 @@ def test_what_was_there_before_a_restore_is_kept_beside_it(tmp_path: Path) -> No
         (aside,) = tmp_path.glob("control-plane.db.before-*")
         with closing(sqlite3.connect(aside)) as connection:
             assert connection.execute("SELECT count(*) FROM commands").fetchone() == (1,)
+
+
+def stopped(folder: Path) -> tuple[Path, Path]:
+    """A database on which nothing runs, and a backup of it."""
+    database, file = folder / "control-plane.db", folder / "backup"
+    connect(database).close()
+    backup(database, file, CLOCK)
+    return database, file
+
+
+def test_a_damaged_database_is_put_aside_whole_and_the_backup_takes_its_place(tmp_path: Path) -> None:
+    database, file = stopped(tmp_path)
+    damaged, wal = b"no database" * 1000, b"what was not yet in it" * 100
+    database.write_bytes(damaged)
+    database.with_name("control-plane.db-wal").write_bytes(wal)
+    restore(database, file, CLOCK)
+    connect(database).close()
+    kept = {path.name.endswith("-wal"): path.read_bytes() for path in tmp_path.glob("control-plane.db.before-*")}
+    assert kept == {False: damaged, True: wal}
+    assert not database.with_name("control-plane.db-wal").exists()
+
+
+def test_a_restore_that_is_cut_off_leaves_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database, file = stopped(tmp_path)
+
+    class Cut(Exception):
+        """The end."""
+
+    def until_its_turn(source: Path, target: Path) -> None:
+        if target == database:
+            raise Cut
+        real(source, target)
+
+    real = os.replace
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, until_its_turn)
+    with pytest.raises(Cut):
+        restore(database, file, CLOCK)
+    monkeypatch.undo()
+    assert database.exists()
+    restore(database, file, CLOCK)
+    connect(database).close()

@@ -83,6 +83,20 @@ def test_a_command_that_was_refused_is_in_the_log_as_refused(there: Plane) -> No
     assert audit(there, Agent(there.client, "nobody"))[0]["outcome"] == "refused"
 
 
+def test_a_refused_command_takes_no_line_from_another_one_that_comes_with_its_key(there: Plane) -> None:
+    agent, nobody = there.fresh(), Agent(there.client, "nobody-else")
+    assert there.order(nobody, key="audit-3", type="STATUS").status_code == 404
+    payload = {"fileId": "f", "fileName": "a.bin"}
+    for _ in range(2):
+        assert there.order(agent, key="audit-3", type="UPLOAD_START", payload=payload).status_code == 202
+    assert there.order(agent, key="audit-3", type="UPLOAD_CANCEL", payload={"fileId": "f"}).status_code == 422
+    assert [(line["type"], line["outcome"]) for line in audit(there, agent)] == [
+        ("UPLOAD_START", "queued"),
+        ("UPLOAD_CANCEL", "refused"),
+    ]
+    assert [line["outcome"] for line in audit(there, nobody)] == ["refused"]
+
+
 def test_only_services_read_the_audit_log(there: Plane) -> None:
     agent = there.fresh()
     assert slug(there.client.get("/api/v1/audit", headers=agent.headers)) == "not-allowed"

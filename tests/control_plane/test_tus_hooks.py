@@ -77,6 +77,31 @@ def test_what_differs_from_the_command_is_rejected(there: Plane, change: dict[st
     assert rejected(hook(there, "pre-create", **asked)) == status
 
 
+def test_a_size_counts_unless_its_command_was_refused(there: Plane) -> None:
+    agent = there.fresh()
+
+    def admits(size: int, token: str) -> bool:
+        return rejected(hook(there, "pre-create", token=token, MetaData=metadata(agent, "f"), Size=size)) is None
+
+    body = {"type": "UPLOAD_START", "payload": {"fileId": "f", "fileName": "a", "fileSize": 10}}
+    assert there.order(agent, key=f"{agent.client_id}-wrong", **body).status_code == 202
+    token = commanded(there, agent, "f", fileSize=12)
+    assert (admits(10, token), admits(12, token)) == (True, False)
+    error = {"code": "SIZE_MISMATCH", "message": "it has 12 bytes", "retryable": False}
+    refusal = agent.ack(f"{agent.client_id}-wrong", "rejected")
+    refusal["payload"]["error"] = error
+    assert agent.report(refusal).status_code == 202
+    token = commanded(there, agent, "f", fileSize=12)
+    assert (admits(10, token), admits(12, token)) == (False, True)
+
+
+def test_a_deleted_agent_s_tokens_admit_nothing(there: Plane) -> None:
+    agent = there.fresh()
+    token = commanded(there, agent, "f", fileSize=10)
+    assert there.ask("DELETE", agent.path).is_success
+    assert rejected(hook(there, "pre-create", token=token, MetaData=metadata(agent, "f"))) == 403
+
+
 def test_a_token_of_another_audience_admits_nothing(there: Plane) -> None:
     agent = there.fresh()
     commanded(there, agent, "f")

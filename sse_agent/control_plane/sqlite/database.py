@@ -236,17 +236,29 @@ def _translated(error: BaseException) -> BaseException:
     return error
 
 
+class Damaged(CannotStart):
+    """The file is no database, or one whose content is broken."""
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether it is the file, and not the disk or another process."""
+    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
 def connect(path: Path) -> sqlite3.Connection:
-    """The open, migrated database. Raises CannotStart: 75 if another process holds it, 78 if it is none of ours."""
+    """The open, migrated database. Raises CannotStart: 75 if another process holds it, 78 if it is none of ours.
+
+    Raises Damaged, which is one of the latter.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
         _shut(path)
         return _open_and_migrate(path)
     except sqlite3.DatabaseError as error:
-        if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        if is_damage(error):
             message = f"the database {path} is damaged or none of ours ({error}); nothing was changed in it"
-            raise CannotStart(message, ExitCode.WRONG_CONFIGURATION) from None
+            raise Damaged(message, ExitCode.WRONG_CONFIGURATION) from None
         if (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY:
             message = f"another process holds the database {path}; stop it first"
             raise CannotStart(message, ExitCode.TRY_AGAIN) from None

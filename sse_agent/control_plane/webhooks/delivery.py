@@ -1,5 +1,6 @@
 """One request: signed, to the address that was judged, no redirect followed, its answer read to a bound."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -32,9 +33,14 @@ class Delivery:
     def __init__(self, clock: Clock, *, allows_private: bool) -> None:
         self._clock = clock
         self._allows_private = allows_private
-        # Proxies of the environment would look the name up themselves, and find another address.
+        # Proxies of the environment would look the name up themselves, and find another address. Connections are kept
+        # by address alone: one that is used again would carry what goes to another name, whose certificate nobody saw.
+        # The lanes bound how many there are.
         self._client = httpx.AsyncClient(
-            timeout=ANSWERED_WITHIN_S, follow_redirects=False, trust_env=False, limits=httpx.Limits(max_connections=64)
+            timeout=ANSWERED_WITHIN_S,
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
 
     async def close(self) -> None:
@@ -59,8 +65,10 @@ class Delivery:
             "POST", target, headers=headers, content=body.encode(), extensions={"sni_hostname": host}
         )
         try:
-            return await self._sent(request)
-        except httpx.TimeoutException:
+            # The client's own limit is for each read, and an endpoint may answer byte by byte.
+            async with asyncio.timeout(ANSWERED_WITHIN_S):
+                return await self._sent(request)
+        except (httpx.TimeoutException, TimeoutError):
             return Outcome(f"no answer within {ANSWERED_WITHIN_S:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Outcome(f"no answer: {type(error).__name__}")

@@ -129,14 +129,14 @@ class Endpoints:
     async def waiting(self, webhook_id: str, request: Request, limit: Limit = 100) -> Response:
         """Oldest first."""
         await self._access.require_service(request.headers)
-        found = await self._registry.waiting(webhook_id, limit)
+        found = await self._registry.kept(webhook_id, limit)
         told = [one.model_dump(mode="json", by_alias=True, exclude={"body"}) for one in found]
         return json_answer({"waiting": told})
 
     async def retry(self, webhook_id: str, n: int, request: Request) -> Response:
         """Its tries begin anew."""
         await self._access.require_service(request.headers)
-        found = next((one for one in await self._registry.waiting(webhook_id, 100_000) if one.n == n), None)
+        found = await self._registry.one(webhook_id, n)
         if found is None:
             raise InvalidParameter("nothing with that number waits")
         change = {"tries": 1, "state": "waiting", "next_at": timestamp(self._clock.now())}

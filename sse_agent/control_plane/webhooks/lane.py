@@ -63,13 +63,22 @@ class Lane:
         return has_more
 
     async def _try_again(self, webhook: WebhookKept) -> None:
-        found = [one for one in await self._registry.waiting(self._id, 2 * MOST_WAITING) if one.state == "waiting"]
+        found = await self._waiting()
         now = self._clock.now()
         due = [one for one in found if parse_timestamp(one.next_at) <= now]
         later = [parse_timestamp(one.next_at) for one in found if parse_timestamp(one.next_at) > now]
         self._waits = len(found)
         self._look_at = now if len(due) > PAGE else min(later, default=None)
         await self._send_all(webhook, due[:PAGE])
+
+    async def _waiting(self) -> Sequence[Waiting]:
+        while True:
+            found = await self._registry.waiting(self._id, 2 * MOST_WAITING)
+            dead = [one for one in found if one.state == "dead"]
+            if not dead:
+                return found
+            for one in dead:
+                await self._registry.wait(self._id, one)
 
     async def _send_new(self, webhook: WebhookKept) -> bool:
         page = await self._engine.feed(after=await self._registry.position(self._id), limit=PAGE)

@@ -1,4 +1,8 @@
-"""Where to send what. A webhook is a document; so is each delivery that waits to be tried again."""
+"""Where to send what. A webhook is a document; so is each delivery that waits to be tried again.
+
+Dead letters are documents of another kind, so that none of them stands in the way of what waits. (Earlier versions kept
+both under `WAITING`; whoever looks at what waits moves them.)
+"""
 
 import base64
 import hashlib
@@ -18,7 +22,8 @@ from sse_agent.control_plane.problems import IdempotencyKeyReused, Problem
 from sse_agent.control_plane.records import Record
 from sse_agent.messages import EventType, Name, Wire
 
-WEBHOOKS, WAITING, POSITIONS = "webhooks", "webhook-waiting", "webhook-positions"
+WEBHOOKS, POSITIONS = "webhooks", "webhook-positions"
+WAITING, DEAD = "webhook-waiting", "webhook-dead"
 OLD_SECRET_LASTS = timedelta(hours=24)
 MOST_WEBHOOKS = 100
 KEPT = timedelta(days=30)
@@ -155,10 +160,13 @@ class Registry:
         """For good, with what waits for it. Raises UnknownWebhook."""
         found = await self._found(webhook_id)
         await self._documents.remove(WEBHOOKS, webhook_id, version=found.version)
-        for kind, key in [(POSITIONS, webhook_id), *[(_waiting(webhook_id), w) for w in await self._keys(webhook_id)]]:
-            document = await self._documents.document(kind, key)
-            if document is not None:
-                await self._documents.remove(kind, key, version=document.version)
+        await self._remove(POSITIONS, webhook_id)
+        for kind in (_waiting(webhook_id), _dead(webhook_id)):
+            while page := await self._documents.documents(kind):
+                for document in page:
+                    # In conflict it was tried at this moment, and is in the next page.
+                    with suppress(Conflict):
+                        await self._documents.remove(kind, document.key, version=document.version)
 
     # --- how far it is ---
 
@@ -176,26 +184,46 @@ class Registry:
     # --- what waits ---
 
     async def waiting(self, webhook_id: str, limit: int) -> Sequence[Waiting]:
+        """Deliveries that are tried again, oldest first. Dead ones are left of earlier versions alone."""
+        return await self._deliveries(_waiting(webhook_id), limit)
+
+    async def kept(self, webhook_id: str, limit: int) -> Sequence[Waiting]:
         """Deliveries that failed, oldest first, dead ones too."""
-        found = await self._documents.documents(_waiting(webhook_id), limit=limit)
-        return [Waiting.model_validate_json(document.body, by_alias=True) for document in found]
+        dead = await self._deliveries(_dead(webhook_id), limit)
+        # Of one that is in both at this moment, what waits counts.
+        found = {one.n: one for one in [*dead, *await self.waiting(webhook_id, limit)]}
+        return [found[n] for n in sorted(found)[:limit]]
+
+    async def one(self, webhook_id: str, n: int) -> Waiting | None:
+        """The delivery with that number, dead or not; None: it has not failed, or arrived."""
+        for kind in (_waiting(webhook_id), _dead(webhook_id)):
+            found = await self._documents.document(kind, _place(n))
+            if found is not None:
+                return _delivery(found)
+        return None
 
     async def wait(self, webhook_id: str, delivery: Waiting) -> None:
         """It failed: try it again, or keep it as a dead letter."""
-        expires = self._clock.now() + KEPT if delivery.state == "dead" else None
-        kind, key = _waiting(webhook_id), _place(delivery.n)
+        is_dead = delivery.state == "dead"
+        expires = self._clock.now() + KEPT if is_dead else None
+        kind, key = _dead(webhook_id) if is_dead else _waiting(webhook_id), _place(delivery.n)
         found = await self._documents.document(kind, key)
         version = 0 if found is None else found.version
         await self._documents.put(kind, key, delivery.encode(), version=version, expires_at=expires)
+        await self._remove(_waiting(webhook_id) if is_dead else _dead(webhook_id), key)
 
     async def done(self, webhook_id: str, n: int) -> None:
         """It arrived."""
-        found = await self._documents.document(_waiting(webhook_id), _place(n))
-        if found is not None:
-            await self._documents.remove(_waiting(webhook_id), found.key, version=found.version)
+        for kind in (_dead(webhook_id), _waiting(webhook_id)):
+            await self._remove(kind, _place(n))
 
-    async def _keys(self, webhook_id: str) -> list[str]:
-        return [_place(delivery.n) for delivery in await self.waiting(webhook_id, 100_000)]
+    async def _remove(self, kind: str, key: str) -> None:
+        found = await self._documents.document(kind, key)
+        if found is not None:
+            await self._documents.remove(kind, key, version=found.version)
+
+    async def _deliveries(self, kind: str, limit: int) -> Sequence[Waiting]:
+        return [_delivery(found) for found in await self._documents.documents(kind, limit=limit)]
 
     async def _found(self, webhook_id: str) -> Document:
         found = await self._documents.document(WEBHOOKS, webhook_id)
@@ -241,6 +269,14 @@ def _json(webhook: WebhookKept) -> bytes:
 
 def _waiting(webhook_id: str) -> str:
     return f"{WAITING}/{webhook_id}"
+
+
+def _dead(webhook_id: str) -> str:
+    return f"{DEAD}/{webhook_id}"
+
+
+def _delivery(document: Document) -> Waiting:
+    return Waiting.model_validate_json(document.body, by_alias=True)
 
 
 def _place(n: int) -> str:
