@@ -23,8 +23,8 @@ the later life did must not be done again, so it is treated as readmitted.
 
 **Unknown cursor** of a known journal (this control plane was restored from a backup, or its database was lost). The
 journal is intact and knows every command by its `id`, so sending one again is harmless and not sending one is not: the
-cursor is `passed_n`. A cursor beyond `sent_n` under our own numbering proves that newer commands had IDs that are given
-next, or were given again since; the queue is therefore renumbered, so that no event ID ever names two commands.
+cursor is `passed_n`. A cursor beyond `last_n` under our own numbering proves that newer commands had the IDs that are
+given next; the queue is therefore renumbered, so that no event ID ever names two commands.
 
 A reset for a lost or readmitted journal stands until the agent shows a cursor that comes from it: HELLO may get lost.
 
@@ -82,7 +82,7 @@ def plan(queue: Queue, cursor_text: str | None) -> Plan:
         return Plan(queue.floor_n - 1)
     if known_n is not None:
         return Plan(known_n)
-    is_ahead = cursor is not None and cursor.numbering == queue.numbering and cursor.n > _sent_n(queue)
+    is_ahead = cursor is not None and cursor.numbering == queue.numbering and cursor.n > queue.last_n
     return Plan(queue.passed_n, UNKNOWN_CURSOR, is_renumbered=is_ahead)
 
 
@@ -109,12 +109,7 @@ def _known(queue: Queue, cursor: EventId | None) -> int | None:
     """The cursor's place, if the queue can go on from it without a hole."""
     if cursor is None or cursor.numbering != queue.numbering:
         return None
-    return cursor.n if queue.floor_n - 1 <= cursor.n <= _sent_n(queue) else None
-
-
-def _sent_n(queue: Queue) -> int:
-    """The newest place that an agent can have been told, or has acknowledged."""
-    return max(queue.sent_n, queue.passed_n, queue.floor_n - 1)
+    return cursor.n if queue.floor_n - 1 <= cursor.n <= queue.last_n else None
 
 
 def _parsed(text: str | None) -> EventId | None:
