@@ -67,8 +67,13 @@ export class Conversations {
     const { clientId, subject } = command;
     if (!this.#all.has(clientId)) return;
     if (subject?.text !== undefined) {
+      const from = subject.from || command.actor || "";
+      const isIt = (one) => one.status === "sending" && one.text === subject.text && one.from === from;
+      // The stream may bring it before the answer to our request does: it is that line, not another one.
+      const ours = this.#all.get(clientId).lines.find(isIt);
+      if (ours) ours.id = command.id;
       this.#put(clientId, {
-        id: command.id, at: command.queuedAt, from: subject.from || command.actor || "", text: subject.text, isOurs: true,
+        id: command.id, at: command.queuedAt, from, text: subject.text, isOurs: true,
         isCommand: command.type !== "MESSAGE", status: "queued",
       });
     }
