@@ -378,6 +378,8 @@ def _say_secrets(_: HostileTusServer, exchange: Exchange, __: Kept | None) -> No
 def _bake(_: HostileTusServer, exchange: Exchange, kept: Kept | None) -> None:
     assert kept is not None
     Shelf.take(exchange, kept, exchange.length // 2)
+    # Else what is left would be the next request, and one without a token.
+    exchange.drain()
     exchange.answer(204, {"Upload-Offset": str(len(kept.data)), "Set-Cookie": "bait=1; Path=/"})
 
 
