@@ -58,7 +58,7 @@ class Lane:
         """Whether there is more already."""
         if self._look_at is not None and self._look_at <= self._clock.now():
             await self._try_again(webhook)
-        has_more = self._waits < MOST_WAITING and await self._send_new(webhook)
+        has_more = self._waits < MOST_WAITING and await self._send_new()
         await self._send_progress(webhook)
         return has_more
 
@@ -80,9 +80,13 @@ class Lane:
             for one in dead:
                 await self._registry.wait(self._id, one)
 
-    async def _send_new(self, webhook: WebhookKept) -> bool:
+    async def _send_new(self) -> bool:
         page = await self._engine.feed(after=await self._registry.position(self._id), limit=PAGE)
         if not page:
+            return False
+        # Read behind them: what was changed before something was reported, its secret say, counts for it.
+        webhook = await self._registry.now(self._id)
+        if webhook.stopped is not None:
             return False
         wanted = [record for record in page if webhook.wants(str(record.message.get("type")), record.client_id)]
         await self._send_all(webhook, [_first(record) for record in wanted])

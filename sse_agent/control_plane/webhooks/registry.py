@@ -142,6 +142,10 @@ class Registry:
         """Every one."""
         return [_webhook(document) for document in await self._documents.documents(WEBHOOKS, limit=MOST_WEBHOOKS)]
 
+    async def now(self, webhook_id: str) -> WebhookKept:
+        """As it is. Raises UnknownWebhook."""
+        return _webhook(await self._found(webhook_id))
+
     async def rotate(self, webhook_id: str) -> WebhookKept:
         """A new secret; the one before it signs for another day. Raises UnknownWebhook."""
         until = timestamp(self._clock.now() + OLD_SECRET_LASTS)
