@@ -34,8 +34,8 @@ def is_yes(question: str, *, is_default: bool) -> bool:
     """Asked until it is y or n. Enter is what stands in capitals."""
     while True:
         try:
-            text = input(f"{question} [{'Y/n' if is_default else 'y/N'}] ").strip().lower()
-        except UnicodeDecodeError:
+            text = typed(input, f"{question} [{'Y/n' if is_default else 'y/N'}] ").lower()
+        except ValueError:
             text = "?"
         if text in ("", "y", "yes", "n", "no"):
             return text in ("y", "yes") or (not text and is_default)

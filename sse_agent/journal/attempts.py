@@ -57,8 +57,7 @@ def note_progress(tx: Transaction, file_id: str, offset: int, sha256: str | None
 
 def note_asleep(tx: Transaction, file_id: str, seconds: float) -> None:
     """The machine slept for so long in the middle of an attempt, or its clock was set: no time without progress."""
-    row = tx.all("SELECT progressed_at FROM uploads WHERE file_id = ?", file_id)[0]
-    at = min(tx.now, parse_timestamp(row["progressed_at"]) + timedelta(seconds=seconds))
+    at = min(tx.now, existing(tx, file_id).progressed_at + timedelta(seconds=seconds))
     tx.run("UPDATE uploads SET progressed_at = ? WHERE file_id = ?", timestamp(at), file_id)
 
 
